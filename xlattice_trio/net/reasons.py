@@ -1,0 +1,24 @@
+"""Why a connection could not be opened, in few words."""
+
+from collections.abc import Iterator
+
+
+def reason(exc: BaseException) -> str:
+    """The text of an error for one line of a log or a message.
+
+    For an OSError the operating system's words. If several addresses were tried, which `trio.open_tcp_stream` reports
+    as one error with a group behind it, those of each, once.
+    """
+    return ", ".join(dict.fromkeys(_texts(exc)))
+
+
+def _texts(exc: BaseException) -> Iterator[str]:
+    if isinstance(exc, BaseExceptionGroup):
+        for inner in exc.exceptions:
+            yield from _texts(inner)
+    elif isinstance(exc, OSError) and isinstance(exc.__cause__, OSError | BaseExceptionGroup):
+        yield from _texts(exc.__cause__)
+    elif isinstance(exc, OSError) and exc.strerror:
+        yield exc.strerror
+    else:
+        yield str(exc) or type(exc).__name__
