@@ -1,0 +1,429 @@
+"""A member at work: `run_node` and what it is made of.
+
+    run_node
+    ├─ cluster port: accepts, one task a connection (gate, limits, handshake, then the service)
+    ├─ client port: the same, without the gate
+    ├─ the gate's task, which resolves the names among the members' hosts
+    ├─ the ck grace: destroys the previous ck when its time is over
+    └─ signals: SIGHUP reads the roster again; SIGINT and SIGTERM end the node, a second one ends it at once
+
+This is the composition root: it alone opens the big nurseries, and it alone holds what the connections share: the
+roster in force, the keys that are accepted, the replay cache, the sessions. An exception that nobody expected, in a
+service too, ends the node; what peers do does not.
+
+Links between members are specified (Spec 7) and not built yet: a node answers a member that dials one with
+Error(unknown_service), and a new roster is loaded into each member by its operator. Spec 3.7 to 3.11, 8.
+"""
+
+import itertools
+import logging
+import math
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import attrs
+import trio
+
+from xlattice_trio import limits
+from xlattice_trio.errors import ErrorCode, IdentityError, StorageError, UsageError
+from xlattice_trio.handshake.outcome import Port
+from xlattice_trio.handshake.replay import ReplayCache
+from xlattice_trio.handshake.responder import AcceptedKey, Welcome, admits
+from xlattice_trio.identity.host import DNSName, parse_host
+from xlattice_trio.identity.keyring import KeyRing
+from xlattice_trio.identity.storage import (
+    ROSTER_FILE,
+    HeldRoster,
+    load_held_roster,
+)
+from xlattice_trio.net.gate import SourceGate
+from xlattice_trio.net.listen import CLUSTER_PORT_LIMITS, PortLimits, Slots, serve_secure_listeners
+from xlattice_trio.net.stream import SecureStream
+from xlattice_trio.roster import VerifiedRoster, replaces
+from xlattice_trio.services.registry import Service, ServiceContext
+from xlattice_trio.wire.messages import Purpose
+
+log = logging.getLogger(__name__)
+
+DEFAULT_KEEPALIVE = 60_000  # milliseconds
+DEFAULT_GRACE = 5.0  # seconds
+
+# There is no SIGHUP on Windows.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+LISTEN_RETRY = 60  # seconds
+DESTROY_RETRY = 60.0  # seconds
+
+_Listeners = list[trio.SocketListener]
+_Where = list[tuple[str | None, int]]  # addresses (None: every interface) and port
+
+
+@attrs.frozen
+class NodeConfig:
+    """How a node runs.
+
+    `directory` is the node's, with its keys, its card and `cluster.roster`. `services` are by port and name. `listen`
+    are the addresses to listen on; none: the node's host in the roster if that is an address, else every interface.
+    `keepalive` is in milliseconds, 0 or 1,000 to 3,600,000; all else is in seconds. `grace` is what sessions get to
+    end by themselves when the node stops; `ck_grace` is for how long a replaced ck is still accepted.
+    """
+
+    directory: Path
+    services: Mapping[tuple[Port, str], Service]
+    passphrase: bytes | None = attrs.field(default=None, repr=False)
+    listen: Sequence[str] = ()
+    check_source: bool = True
+    keepalive: int = DEFAULT_KEEPALIVE
+    grace: float = DEFAULT_GRACE
+    handshake_deadline: float = limits.HANDSHAKE_DEADLINE
+    write_deadline: float = limits.WRITE_DEADLINE
+    ck_grace: float = limits.CK_GRACE
+    cluster_limits: PortLimits | None = None
+    client_limits: PortLimits | None = None
+
+
+@attrs.frozen
+class NodeAddresses:
+    """Where a node accepts connections: (address, port) of every socket."""
+
+    cluster: tuple[tuple[str, int], ...]
+    client: tuple[tuple[str, int], ...]
+
+
+async def run_node(
+    config: NodeConfig,
+    *,
+    stop: trio.Event | None = None,
+    handle_signals: bool = True,
+    task_status: trio.TaskStatus[NodeAddresses] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a member until `stop` is set, or SIGINT or SIGTERM arrives if `handle_signals`.
+
+    It then accepts nothing more, gives its sessions the grace time to end, and ends those that are left with
+    Error(shutting_down). Cancelled, it ends at once and its peers see a truncation. `task_status.started` once both
+    ports accept. Raises StorageError if a file is not as it should be, IdentityError if the roster does not name
+    this node, UsageError if it cannot listen. Signals are for the main thread only.
+    """
+    node = await trio.to_thread.run_sync(_Node, config)
+    await node.run(trio.Event() if stop is None else stop, handle_signals, task_status)
+
+
+# ---- the node ----------------------------------------------------------------
+
+
+class _Node:
+    """What a node's tasks share. Made by a thread (it reads files); used by Trio's only."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._keys = KeyRing(config.directory, config.passphrase, config.ck_grace)
+        self._held = _load_roster(config.directory)
+        self._accepted = self._follow(self._held.roster)
+        self._gate = SourceGate(self._held.roster, grace=config.ck_grace)
+        self._replay = ReplayCache()
+        self._welcomes = {port: self._welcome(port) for port in Port}
+        self._slots = {
+            Port.CLUSTER: Slots(config.cluster_limits or (CLUSTER_PORT_LIMITS if config.check_source else None)),
+            Port.CLIENT: Slots(config.client_limits),
+        }
+        self._sessions: set[SecureStream] = set()
+        self._no_sessions = trio.Event()
+        self._stopping = trio.Event()
+        self._changed = trio.Event()  # set, and replaced, whenever a roster is adopted or keys are read
+        self._reloading = trio.Lock()
+        if not self._is_member():  # [RO-60]
+            raise IdentityError(
+                f"node {self._name} ({self._keys.identity.node_id}) is not a member in the roster in "
+                f"{config.directory}, epoch {self._held.roster.epoch}: "
+                "load one that the authority made with `xlattice cluster add`"
+            )
+
+    @property
+    def _name(self) -> str:
+        return self._keys.identity.card.name
+
+    def _is_member(self) -> bool:
+        return self._keys.identity.node_id in self._held.roster.members
+
+    # ---- tasks ----
+
+    async def run(self, stop: trio.Event, handle_signals: bool, task_status: trio.TaskStatus[NodeAddresses]) -> None:
+        listeners: dict[Port, _Listeners] = {}
+        try:
+            for port in Port:
+                listeners[port] = await _open(self._where(port))
+            await self._run(listeners, stop, handle_signals, task_status)
+        finally:
+            for listener in itertools.chain.from_iterable(listeners.values()):
+                await trio.aclose_forcefully(listener)
+        log.info("%s has stopped", self._name)
+
+    async def _run(
+        self,
+        listeners: Mapping[Port, _Listeners],
+        stop: trio.Event,
+        handle_signals: bool,
+        task_status: trio.TaskStatus[NodeAddresses],
+    ) -> None:
+        async with trio.open_nursery() as background, trio.open_nursery() as connections:
+            if handle_signals:
+                await background.start(self._receive_signals, stop, background)
+            background.start_soon(self._gate.run)
+            background.start_soon(self._watch_previous_ck)
+            async with trio.open_nursery() as accepting:
+                for port in Port:
+                    await accepting.start(self._listen, port, listeners[port], connections)
+                addresses = NodeAddresses(_names(listeners[Port.CLUSTER]), _names(listeners[Port.CLIENT]))
+                log.info(
+                    "%s serves cluster %s, epoch %d: cluster port on %s, client port on %s",
+                    self._name,
+                    self._held.roster.name,
+                    self._held.roster.epoch,
+                    _text(addresses.cluster),
+                    _text(addresses.client),
+                )
+                task_status.started(addresses)
+                await stop.wait()
+                self._stopping.set()
+                accepting.cancel_scope.cancel()  # [SV-22]
+            await self._end_sessions()
+            connections.cancel_scope.cancel()  # those that are still in their handshake [SV-26]
+            background.cancel_scope.cancel()
+
+    # ---- ports ----
+
+    async def _listen(
+        self,
+        port: Port,
+        listeners: _Listeners,
+        connections: trio.Nursery,
+        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        """Accept on one port for as long as the node runs, wherever the roster in force says that this is."""
+        config = self._config
+        while True:
+            where = self._where(port)
+            async with trio.open_nursery() as accepting:
+                await accepting.start(
+                    partial(
+                        serve_secure_listeners,
+                        partial(self._serve, port),
+                        listeners,
+                        self._welcomes[port],
+                        gate=self._gate if port is Port.CLUSTER and config.check_source else None,
+                        slots=self._slots[port],
+                        deadline=config.handshake_deadline,
+                        write_deadline=config.write_deadline,
+                        handler_nursery=connections,
+                    )
+                )
+                task_status.started()
+                listeners = await self._other_listeners(port, where)
+                accepting.cancel_scope.cancel()
+            if not listeners:  # [RO-58] [RO-59]
+                log.warning("%s is no longer a member: its %s port is closed", self._name, port.value)
+                listeners = await self._other_listeners(port, [])
+            log.info("%s listens anew: %s port on %s", self._name, port.value, _text(_names(listeners)))
+            task_status = trio.TASK_STATUS_IGNORED
+
+    async def _other_listeners(self, port: Port, now: _Where) -> _Listeners:
+        """Wait until a port is to be somewhere else than `now`, and listen there; none if it is to be nowhere.
+
+        If that cannot be done, the port stays where it is, and it is tried again.
+        """
+        retry = math.inf
+        while True:
+            changed = self._changed
+            with trio.move_on_after(retry):
+                await changed.wait()
+            retry = math.inf
+            where = self._where(port)
+            if where == now:
+                continue
+            try:
+                return await _open(where)
+            except UsageError as exc:
+                log.error("the %s port stays where it is: %s", port.value, exc)
+                retry = LISTEN_RETRY
+
+    def _where(self, port: Port) -> _Where:
+        """Where a port is to be, by configuration and roster: nowhere if this node is no member."""
+        roster = self._held.roster
+        if not self._is_member():
+            return []
+        number = roster.cluster_port if port is Port.CLUSTER else roster.client_port
+        if self._config.listen:
+            return [(address, number) for address in self._config.listen]
+        host = parse_host(roster.members[self._keys.identity.node_id].host)
+        return [(None if isinstance(host, DNSName) else str(host), number)]
+
+    # ---- beside the ports ----
+
+    async def _receive_signals(
+        self, stop: trio.Event, everything: trio.Nursery, task_status: trio.TaskStatus[None]
+    ) -> None:
+        with trio.open_signal_receiver(*_SIGNALS) as signals:
+            task_status.started()
+            async for number in signals:
+                if number not in (signal.SIGINT, signal.SIGTERM):
+                    everything.start_soon(self._reload)
+                elif stop.is_set():
+                    log.warning("%s again: ending at once", signal.Signals(number).name)
+                    everything.cancel_scope.cancel()
+                else:
+                    log.info("%s: stopping, within %g s", signal.Signals(number).name, self._config.grace)
+                    stop.set()
+
+    async def _watch_previous_ck(self) -> None:
+        retry = 0.0
+        while True:
+            changed = self._changed
+            with trio.move_on_after(max(retry, self._keys.previous_ends_at - time.time())):
+                await changed.wait()
+                retry = 0.0
+                continue
+            self._accepted = [AcceptedKey.of(key) for key in self._keys.accepted()]  # it is no longer among them
+            try:
+                await trio.to_thread.run_sync(self._keys.destroy_previous)
+                log.info("the previous encryption key is destroyed: its grace time is over")
+            except StorageError as exc:
+                log.error("the previous encryption key, whose grace time is over, cannot be destroyed: %s", exc)
+                retry = DESTROY_RETRY
+
+    # ---- connections ----
+
+    def _welcome(self, port: Port) -> Welcome:
+        return Welcome(
+            port=port,
+            node_id=self._keys.identity.node_id,
+            roster=lambda: self._held.roster,
+            accepted_keys=lambda: self._accepted,
+            replay=self._replay,
+            keepalive=self._config.keepalive,
+        )
+
+    async def _serve(self, port: Port, stream: SecureStream) -> None:
+        self._sessions.add(stream)
+        try:
+            await self._serve_session(port, stream)
+        finally:
+            self._sessions.remove(stream)
+            if not self._sessions:
+                self._no_sessions.set()
+
+    async def _serve_session(self, port: Port, stream: SecureStream) -> None:
+        established = stream.established
+        service = self._config.services.get((port, established.service))
+        if self._stopping.is_set():
+            await stream.close_with_error(ErrorCode.SHUTTING_DOWN, "this member is stopping")  # [SV-25]
+        elif established.purpose is Purpose.LINK:
+            await stream.close_with_error(ErrorCode.UNKNOWN_SERVICE, "this member has no links")
+        elif service is None:  # [SV-8]
+            text = f"no service {established.service!r} on the {port.value} port"
+            await stream.close_with_error(ErrorCode.UNKNOWN_SERVICE, text)
+        else:
+            await service(
+                stream,
+                ServiceContext(
+                    node_id=self._keys.identity.node_id,
+                    cluster_id=established.cluster_id,
+                    port=port,
+                    role=established.role,
+                    peer=established.initiator,
+                    service=established.service,
+                    shutting_down=self._stopping,
+                ),
+            )
+            await stream.aclose()
+
+    async def _end_sessions(self) -> None:
+        """Let the sessions end by themselves for the grace time, and end the rest. [SV-24] [SV-25]"""
+        with trio.move_on_after(self._config.grace):
+            while self._sessions:
+                self._no_sessions = trio.Event()
+                await self._no_sessions.wait()
+        async with trio.open_nursery() as nursery:
+            for stream in self._sessions:
+                nursery.start_soon(stream.close_with_error, ErrorCode.SHUTTING_DOWN, "this member is stopping")
+
+    # ---- rosters (Spec 3.7 to 3.11) ----
+
+    async def _reload(self) -> None:
+        """There is something new in the directory; if it is not as it should be, nothing changes."""
+        async with self._reloading:
+            held = self._held
+            try:
+                stored = await trio.to_thread.run_sync(_load_roster, self._config.directory)
+                # Who stores a roster below the highest epoch also stores that epoch: the operator's override. [RO-41]
+                override = stored.roster.epoch < held.roster.epoch and stored.highest >= held.highest
+                if replaces(held.roster, stored.roster, highest=held.highest, override=override):
+                    held = HeldRoster(stored.roster, max(stored.highest, held.highest))
+                await trio.to_thread.run_sync(self._keys.load)
+                self._accepted = await trio.to_thread.run_sync(self._follow, held.roster)
+            except IdentityError as exc:
+                log.error("the roster in force, epoch %d, stays: %s", self._held.roster.epoch, exc)
+                return
+            adopted, self._held = held is not self._held, held
+            changed, self._changed = self._changed, trio.Event()
+            changed.set()
+            if not adopted:
+                log.info("the roster in force, epoch %d, stays", held.roster.epoch)
+                return
+            self._gate.adopt(held.roster)
+            log.info("the roster of epoch %d is in force", held.roster.epoch)
+            await self._end_those_not_admitted()
+
+    def _follow(self, roster: VerifiedRoster) -> list[AcceptedKey]:
+        """The keys that are accepted when `roster` is in force. Moves files: it blocks."""
+        self._keys.follow(roster)
+        return [AcceptedKey.of(key) for key in self._keys.accepted()]
+
+    async def _end_those_not_admitted(self) -> None:
+        """End the sessions that a new roster does not admit, all of them if this node is in it no longer. [RO-55]"""
+        roster, is_member = self._held.roster, self._is_member()
+        async with trio.open_nursery() as nursery:
+            for stream in self._sessions:
+                if not admits(roster, stream.established.role, stream.established.initiator):
+                    text = "the new roster does not admit this session"
+                    nursery.start_soon(stream.close_with_error, ErrorCode.NOT_AUTHORIZED, text)
+                elif not is_member:  # [RO-58] [LK-56]
+                    text = "this node is no longer a member"
+                    nursery.start_soon(stream.close_with_error, ErrorCode.SHUTTING_DOWN, text)
+
+
+def _load_roster(directory: Path) -> HeldRoster:
+    held = load_held_roster(directory)
+    if held is None:
+        raise IdentityError(
+            f"{directory / ROSTER_FILE}: there is no roster; load the one that `xlattice cluster create` or "
+            "`xlattice cluster add` made, with `xlattice node load`"
+        )
+    return held
+
+
+async def _open(where: _Where) -> _Listeners:
+    """Listen there. Raises UsageError, and then nothing is open."""
+    listeners: _Listeners = []
+    try:
+        for host, port in where:
+            listeners += await trio.open_tcp_listeners(port, host=host)
+    except BaseException as exc:
+        for listener in listeners:
+            listener.socket.close()
+        if not isinstance(exc, OSError):
+            raise
+        raise UsageError(
+            f"cannot listen on {host or 'any interface'}, port {port}: {exc.strerror or exc}; "
+            "if the host in the roster is not an address of this machine, say with --listen where to listen"
+        ) from exc
+    return listeners
+
+
+def _names(listeners: Sequence[trio.SocketListener]) -> tuple[tuple[str, int], ...]:
+    return tuple(listener.socket.getsockname()[:2] for listener in listeners)
+
+
+def _text(addresses: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in addresses)
