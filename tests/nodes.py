@@ -15,10 +15,18 @@ from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.identity.keys import LocalIdentity
 from xlattice_trio.identity.storage import save_held_roster, save_identity
 from xlattice_trio.node import NodeAddresses, NodeConfig, run_node
-from xlattice_trio.roster import VerifiedClusterCard, VerifiedRoster, make_cluster_card, verify_cluster_card
+from xlattice_trio.roster import (
+    VerifiedClusterCard,
+    VerifiedRoster,
+    make_cluster_card,
+    make_roster,
+    verify_cluster_card,
+    verify_roster,
+)
 from xlattice_trio.services.echo import echo
 from xlattice_trio.services.registry import Service
 from xlattice_trio.testing.identities import test_authority, test_identity, test_roster
+from xlattice_trio.wire.messages import Member, NodeCard
 
 HOSTS = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 
@@ -42,6 +50,26 @@ def loopback_roster(ports: tuple[int, ...], **changes: Any) -> VerifiedRoster:
 
 def cluster_card(roster: VerifiedRoster) -> VerifiedClusterCard:
     return verify_cluster_card(make_cluster_card(test_authority(), roster))
+
+
+def with_card(roster: VerifiedRoster, card: NodeCard, *, epoch: int) -> VerifiedRoster:
+    """The roster with another card for the node of that name."""
+    members = [
+        Member(card if member.card.name == card.name else member.card, member.host) for member in roster.roster.members
+    ]
+    return verify_roster(
+        make_roster(
+            test_authority(),
+            name=roster.name,
+            epoch=epoch,
+            cluster_port=roster.cluster_port,
+            client_port=roster.client_port,
+            knock=roster.knock,
+            client_access=roster.client_access,
+            members=members,
+            clients=roster.roster.clients,
+        )
+    )
 
 
 def on_both_ports(**services: Service) -> dict[tuple[Port, str], Service]:

@@ -70,11 +70,16 @@ def test_init_encrypts_with_the_first_line_of_a_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "status", "text"),
-    [(None, 3, "No such file"), ("\nx\n", 2, "its first line is empty")],
+    [
+        (None, 3, "No such file"),
+        (b"\nx\n", 2, "its first line is empty"),
+        (b"\r\nx\r\n", 2, "its first line is empty"),
+        (b"\xff\n", 2, "not UTF-8"),
+    ],
 )
-def test_passphrase_file_has_to_hold_one(content: str | None, status: int, text: str, tmp_path: Path) -> None:
+def test_passphrase_file_has_to_hold_one(content: bytes | None, status: int, text: str, tmp_path: Path) -> None:
     if content is not None:
-        (tmp_path / "secret").write_text(content)
+        (tmp_path / "secret").write_bytes(content)
         (tmp_path / "secret").chmod(0o600)
     result = xlattice(
         "node", "init", tmp_path / "a", "--name", "a", "--passphrase-file", tmp_path / "secret", status=status
@@ -244,9 +249,11 @@ def held_epoch(directory: Path) -> tuple[int, int] | None:
 def test_load_gives_a_node_its_roster(tmp_path: Path) -> None:
     node = tmp_path / "a"
     save_identity(node, test_identity(0))
-    xlattice("node", "load", node, given_roster(tmp_path, 1))
+    first = xlattice("node", "load", node, given_roster(tmp_path, 1))
     assert held_epoch(node) == (1, 1)
-    xlattice("node", "load", node, given_roster(tmp_path, 3))
+    assert test_roster().cluster_id.hex() in first.stderr  # [RO-62]
+    second = xlattice("node", "load", node, given_roster(tmp_path, 3))
+    assert "ClusterID" not in second.stderr
     assert held_epoch(node) == (3, 3)
     assert "already" in xlattice("node", "load", node, given_roster(tmp_path, 3)).stderr
 

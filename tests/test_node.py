@@ -19,6 +19,7 @@ from tests.nodes import (
     on_both_ports,
     running_node,
     watched_log,
+    with_card,
 )
 from xlattice_trio.client import ClusterClient, NoMemberReachable, open_member_stream
 from xlattice_trio.errors import ErrorCode, IdentityError, PeerReported, StorageError, Truncated, UsageError
@@ -38,10 +39,9 @@ from xlattice_trio.net.dial import open_secure_stream
 from xlattice_trio.net.listen import PortLimits
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.node import NodeConfig, run_node
-from xlattice_trio.roster import VerifiedRoster, make_roster, verify_roster
 from xlattice_trio.services.registry import ServiceContext
-from xlattice_trio.testing.identities import test_authority, test_client, test_identity
-from xlattice_trio.wire.messages import ClientAccess, Member, NodeCard, Purpose, Role
+from xlattice_trio.testing.identities import test_client, test_identity
+from xlattice_trio.wire.messages import ClientAccess, Purpose, Role
 
 LISTED = ClientAccess.LISTED
 
@@ -54,26 +54,6 @@ async def reported(stream: SecureStream) -> PeerReported:
     cause = caught.value.__cause__
     assert isinstance(cause, PeerReported)
     return cause
-
-
-def with_card(roster: VerifiedRoster, card: NodeCard, *, epoch: int) -> VerifiedRoster:
-    """The roster with another card for the node of that name."""
-    members = [
-        Member(card if member.card.name == card.name else member.card, member.host) for member in roster.roster.members
-    ]
-    return verify_roster(
-        make_roster(
-            test_authority(),
-            name=roster.name,
-            epoch=epoch,
-            cluster_port=roster.cluster_port,
-            client_port=roster.client_port,
-            knock=roster.knock,
-            client_access=roster.client_access,
-            members=members,
-            clients=roster.roster.clients,
-        )
-    )
 
 
 # ---- services ----------------------------------------------------------------

@@ -194,9 +194,13 @@ def read_passphrase(path: Path) -> bytes:
         raise FileRefused(path, problem, f"the passphrase cannot be read: {exc.strerror}") from exc
     if stat.S_ISREG(mode) and mode & 0o077:
         log.warning("%s: it holds a passphrase and other users have access to it: chmod 600 %s", path, path)
-    passphrase = line.rstrip(b"\r\n")
+    passphrase = line.removesuffix(b"\n").removesuffix(b"\r")
     if not passphrase:
         raise UsageError(f"{path}: its first line is empty; a passphrase is expected there")
+    try:
+        passphrase.decode()  # [ID-36]
+    except UnicodeDecodeError:
+        raise UsageError(f"{path}: its first line is not UTF-8; a passphrase is text in UTF-8") from None
     return passphrase
 
 

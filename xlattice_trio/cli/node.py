@@ -239,6 +239,8 @@ def load(directory: Path, roster: Path, override: bool) -> None:
         )
     save_held_roster(directory, offered, max(highest, offered.epoch))
     say(f"{directory} has the roster of {shown(offered.name)}, epoch {offered.epoch}")
+    if held is None:  # [RO-62]
+        say(f"its ClusterID is {offered.cluster_id.hex()}: compare it with what the authority's keeper says")
     if not is_member:
         say(f"in it {shown(own.name)} is no longer a member: the node serves nothing until a roster names it again")
     say(f"next: {command('node', 'run', directory)}, or, if it is running, send it SIGHUP")
