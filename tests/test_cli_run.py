@@ -129,3 +129,17 @@ async def test_member_takes_over_a_new_roster_on_sighup(cluster: Cluster) -> Non
         cluster.adopt(with_epoch(cluster.roster, 2))
         member.process.send_signal(signal.SIGHUP)
         await member.wait_for("epoch 2 is in force")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("node", "run", "x", "--grace", "nan"),
+        ("node", "run", "x", "--keepalive", "nan"),
+        ("connect", "--deadline", "inf", "echo"),
+        ("connect", "--wait", "nan", "echo"),
+        ("forward", "--grace", "nan", "echo"),
+    ],
+)
+def test_a_time_has_to_be_a_number(words: tuple[str, ...]) -> None:
+    assert "number of seconds" in xlattice(*words, status=2).stderr

@@ -17,6 +17,7 @@ from xlattice_trio import limits
 from xlattice_trio.errors import (
     ErrorCode,
     KeepaliveTimeout,
+    PeerClosed,
     PeerReported,
     RecordError,
     SessionEnded,
@@ -277,7 +278,20 @@ async def test_a_connection_that_breaks_behind_the_peers_bye_is_a_failure(autoju
         peer.stop_reading()
         peer.end()
         await app.send_all(b"too late")
-    assert type(running.failure) is trio.BrokenResourceError
+    assert type(running.failure) is PeerClosed
+
+
+async def test_a_peer_that_is_gone_after_its_bye_is_noticed_while_there_is_nothing_to_say(
+    autojump_clock: MockClock,
+) -> None:
+    near, peer = stream_and_peer()
+    app, local = memory_stream_pair()
+    async with relaying(near, local) as running:
+        peer.send(BYE)
+        assert await app.receive_some() == b""
+        await wait_all_tasks_blocked()
+        peer.end()
+    assert type(running.failure) is PeerClosed
 
 
 async def test_an_error_behind_the_peers_bye_is_reported(autojump_clock: MockClock) -> None:

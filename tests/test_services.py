@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import attrs
 import pytest
@@ -697,3 +698,23 @@ async def test_a_failed_stream_closes_its_unix_socket_too(tmp_path: Path) -> Non
         await uploads.ended.wait()
     assert type(running.failure) is Truncated
     assert BYE not in [type_ for type_, _ in peer.received()]
+
+
+def test_a_factory_that_fails_or_gives_no_service_is_the_operators_to_hear_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(argument: str) -> Any:
+        raise ValueError(argument)
+
+    class Shout:
+        async def __call__(self, stream: SecureStream, context: ServiceContext) -> None: ...
+
+    kinds: dict[str, Callable[[], Any]] = {
+        "failing": lambda: fail,
+        "none": lambda: lambda argument: None,
+        "blocking": lambda: lambda argument: print,
+        "object": lambda: lambda argument: Shout(),
+    }
+    monkeypatch.setattr(registry, "factories", lambda: kinds)
+    for kind in ("failing", "none", "blocking"):
+        with pytest.raises(UsageError):
+            make_services([ServiceSpec.parse(kind)])
+    assert len(make_services([ServiceSpec.parse("object")])) == 2

@@ -846,3 +846,13 @@ def test_identity_is_loaded_while_another_process_promotes(
 
     monkeypatch.setattr(storage, "read_file", read)
     assert storage.load_identity(prepared) == (FOLLOWING if card_is_moved else NODE)
+
+
+def test_file_of_another_kind_is_not_taken_for_a_secret_that_others_can_read(tmp_path: Path) -> None:
+    storage.save_card(tmp_path / "card", NODE.card.card)
+    path = tmp_path / "card"
+    refused(FileProblem.WRONG_KIND, path, lambda: storage.load_roster(path), "XLATTICE NODE CARD")
+    (tmp_path / "text").write_text("anything")
+    with pytest.raises(FileRefused) as caught:
+        storage.load_roster(tmp_path / "text")
+    assert caught.value.problem is not FileProblem.OPEN_TO_OTHERS

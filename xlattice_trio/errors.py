@@ -13,6 +13,7 @@ One root, then whose fault it is:
     │   ├── RecordError         a record that breaks the session's rules
     │   ├── HandshakeRefused    .reason
     │   ├── Truncated           the connection ended before the peer's Bye
+    │   ├── PeerClosed          the connection ended after the peer's Bye and before ours
     │   └── KeepaliveTimeout    the peer fell silent
     ├── PeerReported            what the other side said of us: .code, .text (untrusted)
     ├── SessionEnded            we ended the session with an Error: .code, .text
@@ -149,6 +150,13 @@ class Truncated(PeerError):
 
     def __init__(self) -> None:
         super().__init__("the connection ended before the peer said Bye: the data may be incomplete")
+
+
+class PeerClosed(PeerError):
+    """The connection ended after the peer's Bye and before ours: it has everything from us that arrived. Spec 6.10."""
+
+    def __init__(self) -> None:
+        super().__init__("the peer closed the connection before this side had said everything")
 
 
 class KeepaliveTimeout(PeerError):

@@ -15,6 +15,7 @@ Links between members are specified (Spec 7) and not built yet: a node answers a
 Error(unknown_service), and a new roster is loaded into each member by its operator. Spec 3.7 to 3.11, 8.
 """
 
+import errno
 import itertools
 import logging
 import math
@@ -414,9 +415,9 @@ async def _open(where: _Where) -> _Listeners:
             listener.socket.close()
         if not isinstance(exc, OSError):
             raise
+        hint = "; say with --listen where to listen" if exc.errno == errno.EADDRNOTAVAIL else ""
         raise UsageError(
-            f"cannot listen on {host or 'any interface'}, port {port}: {exc.strerror or exc}; "
-            "if the host in the roster is not an address of this machine, say with --listen where to listen"
+            f"cannot listen on {host or 'any interface'}, port {port}: {exc.strerror or exc}{hint}"
         ) from exc
     return listeners
 

@@ -32,7 +32,7 @@ def main() -> None:
     Exit status:
       0    all is well
       1    a check found something, or an internal error
-      2    a wrong argument or option
+      2    a wrong argument, option or setting, such as a port that is taken
       3    a file, key, card or roster is not as it should be
       4    no member was reached
       5    the session ended wrongly after it was established

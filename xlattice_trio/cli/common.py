@@ -7,6 +7,7 @@ import enum
 import getpass
 import json
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -102,6 +103,18 @@ def exit_code_of(exc: BaseException) -> ExitCode | None:
 
 
 # ---- arguments ---------------------------------------------------------------
+
+
+class Seconds(click.FloatRange):
+    """A time that one can wait for: click takes nan for a number in every range."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        seconds = super().convert(value, param, ctx)
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
 
 
 def directory_argument(metavar: str = "DIR") -> Callable[[F], F]:

@@ -59,7 +59,7 @@ def dialling_options(wait: float) -> Callable[[F], F]:
         click.option(
             "--wait",
             metavar="SECONDS",
-            type=click.FloatRange(0),
+            type=common.Seconds(0),
             default=wait,
             show_default=True,
             help="How long to go on trying if no member answers.",
@@ -67,7 +67,7 @@ def dialling_options(wait: float) -> Callable[[F], F]:
         click.option(
             "--deadline",
             metavar="SECONDS",
-            type=click.FloatRange(0, min_open=True),
+            type=common.Seconds(0, min_open=True),
             default=HANDSHAKE_DEADLINE,
             show_default=True,
             help="How long to try one member.",
@@ -78,6 +78,7 @@ def dialling_options(wait: float) -> Callable[[F], F]:
             metavar="DIR",
             type=click.Path(path_type=Path, file_okay=False),
             envvar="XLATTICE_STATE",
+            show_envvar=True,
             default=default_state,
             help="Where to keep which cluster cards were used. [default: ~/.local/state/xlattice]",
         ),
@@ -110,7 +111,7 @@ def opener_for(
     """Reads the files that the options name."""
     ServiceSpec(service, kind="any")  # a name that no service can have is refused before anybody is dialled
     if (card_file is None) == (node_directory is None):
-        raise UsageError("either --cluster, to come as a client, or --node, to come as a member, is needed")
+        raise UsageError("one of --cluster, to come as a client, and --node, to come as a member, is needed, not both")
     if node_directory is not None:
         if member is None or identity is not None:
             raise UsageError("--node needs --member, and no --identity: the member comes as itself")
@@ -219,7 +220,7 @@ def connect(**options: Any) -> None:
 @click.option(
     "--grace",
     metavar="SECONDS",
-    type=click.FloatRange(0),
+    type=common.Seconds(0),
     default=5.0,
     show_default=True,
     help="How long connections have to end by themselves, on SIGINT or SIGTERM.",

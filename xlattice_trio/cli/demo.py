@@ -99,7 +99,7 @@ def _directory(keep: Path | None) -> Iterator[Path]:
             raise UsageError(f"{keep}: there is something in this directory: --keep takes a new one")
     except OSError as exc:
         raise UsageError(f"{keep}: this directory cannot be made: {exc.strerror}") from exc
-    yield keep
+    yield keep.resolve()
 
 
 @attrs.define

@@ -96,6 +96,8 @@ def init(
       xlattice node init alpha.node --name alpha
       xlattice node init alpha.node --name alpha --bits 3072 --passphrase-file secret.txt
     """
+    if no_passphrase and passphrase_file is not None:
+        raise click.UsageError("--no-passphrase and --passphrase-file exclude each other")
     check_name(name)
     common.refuse_existing(directory, (SK_FILE, CK_FILE, CARD_FILE), "an identity")
     passphrase = common.new_passphrase(passphrase_file, none=no_passphrase)
@@ -276,7 +278,7 @@ def _limit_option(flag: str, default: int, text: str) -> Callable[[F], F]:
 @click.option(
     "--keepalive",
     metavar="SECONDS",
-    type=click.FloatRange(0, KEEPALIVE_MAX / 1000),
+    type=common.Seconds(0, KEEPALIVE_MAX / 1000),
     default=DEFAULT_KEEPALIVE / 1000,
     show_default=True,
     help="Between keepalives in a silent session: 0 for none, or 1 to 3600.",
@@ -284,7 +286,7 @@ def _limit_option(flag: str, default: int, text: str) -> Callable[[F], F]:
 @click.option(
     "--grace",
     metavar="SECONDS",
-    type=click.FloatRange(0),
+    type=common.Seconds(0),
     default=DEFAULT_GRACE,
     show_default=True,
     help="How long sessions have to end by themselves when the node stops.",

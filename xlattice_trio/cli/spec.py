@@ -24,8 +24,9 @@ def spec() -> None:
 def check(directory: Path | None) -> None:
     """Hold the specification's tables against the code, both ways.
 
-    Messages, enumerations, state machines, error codes, labels and limits are compared cell by cell, and every
-    requirement that the code cites has to exist. Each difference is one line that names both places.
+    Compared are the tables of messages (name, type and bounds of every field), enumerations, state machines, error
+    codes, labels and limits; and every requirement that the code cites has to exist. Each difference is one line that
+    names both places.
 
     \b
     Exit status: 0 if there are no differences, 1 if there are, 2 if there is no specification to check.
@@ -43,6 +44,8 @@ def check(directory: Path | None) -> None:
     for difference in report.differences:
         click.echo(difference)
     if report.differences:
-        click.echo(f"{shown(directory)}: {len(report.differences)} differences", err=True)
+        click.echo(
+            f"{shown(directory)}: {len(report.differences)} difference{'s' * (len(report.differences) > 1)}", err=True
+        )
         raise click.exceptions.Exit(1)
     click.echo(f"{shown(directory)}: {report.summary()}: specification and code agree")

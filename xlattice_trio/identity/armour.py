@@ -18,7 +18,7 @@ Armoured = TypeVar("Armoured", NodeCard, Roster, ClusterCard)
 
 LINE = 64  # characters
 
-_LABELS: dict[type, str] = {
+LABELS: dict[type, str] = {
     NodeCard: "XLATTICE NODE CARD",
     Roster: "XLATTICE ROSTER",
     ClusterCard: "XLATTICE CLUSTER CARD",
@@ -56,19 +56,21 @@ def armour_label(text: bytes) -> str | None:
 
 def armour(message: NodeCard | Roster | ClusterCard) -> bytes:
     """The text of a message, ASCII, with its final newline. Raises EncodeError."""
-    return _wrap(_LABELS[type(message)], encode(message))
+    return _wrap(LABELS[type(message)], encode(message))
 
 
 def unarmour(cls: type[Armoured], text: bytes) -> Armoured:
     """The message of class `cls` whose one text this is, decoded and not yet verified. Raises ArmourError."""
-    expected = _LABELS[cls]
+    expected = LABELS[cls]
     found = armour_label(text)
     if found is None:
         raise ArmourError(
             ArmourProblem.NO_ARMOUR, None, f"no {expected}: the first line should be {_first_line(expected)}"
         )
     if found != expected:
-        raise ArmourError(ArmourProblem.WRONG_LABEL, found, f"this is a {found}, a {expected} is expected")
+        raise ArmourError(
+            ArmourProblem.WRONG_LABEL, found, f"its first line says {found}, where {expected} is expected"
+        )
     data = _unwrap(expected, text)
     if data is None:
         raise ArmourError(
@@ -80,13 +82,13 @@ def unarmour(cls: type[Armoured], text: bytes) -> Armoured:
     try:
         return decode(cls, data)
     except DecodeError as exc:
-        raise ArmourError(ArmourProblem.CONTENT, found, f"a {expected} whose content is damaged: {exc}") from exc
+        raise ArmourError(ArmourProblem.CONTENT, found, f"an {expected} whose content is damaged: {exc}") from exc
 
 
 def armour_size(size: int) -> int:
     """Bytes of the longest text that `size` bytes of content have."""
     characters = (size + 2) // 3 * 4
-    return characters + (characters + LINE - 1) // LINE + max(len(_wrap(label, b"")) for label in _LABELS.values())
+    return characters + (characters + LINE - 1) // LINE + max(len(_wrap(label, b"")) for label in LABELS.values())
 
 
 def _first_line(label: str) -> str:

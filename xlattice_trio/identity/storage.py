@@ -46,6 +46,7 @@ from xlattice_trio.crypto import (
 )
 from xlattice_trio.errors import IdentityError, StorageError, UsageError
 from xlattice_trio.identity.armour import (
+    LABELS,
     Armoured,
     ArmourError,
     ArmourProblem,
@@ -417,7 +418,7 @@ def _load_key(path: Path, passphrase: bytes | None) -> RSAPrivateKey:
         raise FileRefused(
             path,
             FileProblem.WRONG_KIND,
-            f"this is a {label}, a private key in PKCS#8 ({' or '.join(_PEM_LABELS)}) is expected",
+            f"its first line says {label}, a private key in PKCS#8 ({' or '.join(_PEM_LABELS)}) is expected",
             label,
         )
     try:
@@ -438,7 +439,14 @@ _ARMOUR_PROBLEMS = {
 
 
 def _load(path: Path, cls: type[Armoured], *, private: bool) -> Armoured:
-    text = read_file(path, armour_size(ROSTER_MAX), private=private)
+    try:
+        text = read_file(path, armour_size(ROSTER_MAX), private=private)
+    except FileRefused as exc:
+        if exc.problem is not FileProblem.OPEN_TO_OTHERS:
+            raise
+        text = read_file(path, armour_size(ROSTER_MAX), private=False)
+        if armour_label(text) == LABELS[cls]:
+            raise
     try:
         return unarmour(cls, text)
     except ArmourError as exc:

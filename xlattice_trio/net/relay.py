@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 import attrs
 import trio
 
-from xlattice_trio.errors import ErrorCode, PeerError, PeerReported, XLatticeError
+from xlattice_trio.errors import ErrorCode, PeerClosed, PeerError, PeerReported, XLatticeError
 from xlattice_trio.limits import ERROR_LINGER, RECORD_PAYLOAD_MAX
 from xlattice_trio.net.reasons import reason
 from xlattice_trio.net.stream import SecureStream
@@ -49,7 +49,8 @@ async def relay(secure: SecureStream, local: trio.abc.HalfCloseableStream) -> No
 
     * PeerReported: the peer ended the session with an Error. It wins over every failure that it may have caused; after
       a write that failed, it is waited for up to a second.
-    * PeerError, among them Truncated; WriteStalled; SessionEnded (by another of our tasks): the session failed.
+    * PeerError, among them Truncated and PeerClosed; WriteStalled; SessionEnded (by another of our tasks): the session
+      failed.
     * trio.BrokenResourceError: the connection to the peer broke while we wrote, and the peer does not say why; after
       its Bye it need not.
     * LocalSideBroken, from what happened: the local side failed, for reading or for writing.
@@ -91,7 +92,9 @@ class _Relay:
     async def _copy(self, direction: Callable[[], Awaitable[None]], both: trio.CancelScope) -> None:
         try:
             await direction()
-        except (LocalSideBroken, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            if self.local_has_all and self.peer_has_all:
+                both.cancel()  # the one that watches the peer after its Bye
+        except (LocalSideBroken, PeerClosed, trio.BrokenResourceError, trio.ClosedResourceError) as exc:
             failure = exc.__cause__ if _is_of_session(exc) else exc
             assert isinstance(failure, Exception)
             self.failures.append(failure)
@@ -121,6 +124,8 @@ class _Relay:
             if not self.peer_has_all:  # else the local side has closed both directions, and wants no more
                 raise
         self.local_has_all = True
+        if not self.peer_has_all and await self.secure.wait_closed():
+            raise PeerClosed
 
     async def _to_peer(self) -> None:
         while data := await self._receive_locally():

@@ -288,6 +288,20 @@ class SecureStream(trio.abc.HalfCloseableStream):
             await trio.lowlevel.cancel_shielded_checkpoint()
         return self._take(max_bytes)
 
+    async def wait_closed(self) -> bool:
+        """After the end of the data: read on, and so learn that the peer has failed or is gone.
+
+        True when the connection has ended and nothing more can be sent; False if we said Bye before that. Raises
+        trio.BrokenResourceError from PeerReported for the peer's Error, and as `receive_some` does for all else.
+        """
+        if self._receiver is not None:
+            raise trio.BusyResourceError("another task is receiving on this stream")
+        if self._closed:
+            raise trio.ClosedResourceError("this stream was closed")
+        await trio.lowlevel.checkpoint()
+        await self._receive_while(lambda: not self._connection.is_over)
+        return self._connection.state is not State.DRAINING
+
     async def _receive_while(self, condition: Callable[[], bool]) -> bool:
         """Be the one receiver, who is woken when the session is ended; whether we waited for the transport."""
         waited = False

@@ -44,8 +44,8 @@ What the service has to know:
   waits a while for the peer's.
 * If the service fails, the peer has to be told: `await stream.close_with_error(ErrorCode.INTERNAL, text)`, and return
   or raise. `text` reaches the peer: no paths, no addresses, no secrets.
-* It may raise PeerError, PeerReported, OSError and trio.BrokenResourceError: the node logs one line and closes the
-  connection without Bye, so that the peer reads a truncation. *Any other exception is a bug and ends the node.* That
+* It may raise PeerError, PeerReported, OSError and trio.BrokenResourceError: the node logs one line and ends the
+  session with Error(internal). *Any other exception is a bug and ends the node.* That
   holds for an ExceptionGroup too: what a service runs in a nursery of its own, it has to catch there.
 * It must let itself be cancelled, at any time, and must not block the event loop: slow work belongs into
   `trio.to_thread`.
@@ -58,6 +58,7 @@ What the service has to know:
 Spec 8.1 to 8.5.
 """
 
+import inspect
 import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
@@ -208,6 +209,10 @@ def make_services(specs: Iterable[ServiceSpec]) -> Mapping[tuple[Port, str], Ser
             service = load()(spec.argument)
         except UsageError as exc:
             raise UsageError(f"the service {str(spec)!r}: {exc}") from exc
+        except Exception as exc:  # of a stranger's factory
+            raise UsageError(f"the service {str(spec)!r} cannot be made: {type(exc).__name__}: {exc}") from exc
+        if not callable(service) or not any(map(inspect.iscoroutinefunction, (service, type(service).__call__))):
+            raise UsageError(f"the service {str(spec)!r}: its kind gave no async function but {service!r}")
         for port in spec.ports:
             if (port, spec.name) in services:  # [SV-5]
                 raise UsageError(f"two services named {spec.name!r} on the {port.value} port")
