@@ -72,6 +72,22 @@ def with_card(roster: VerifiedRoster, card: NodeCard, *, epoch: int) -> Verified
     )
 
 
+def without(roster: VerifiedRoster, *gone: LocalIdentity, epoch: int, **changes: Any) -> VerifiedRoster:
+    """The roster of that epoch without these members."""
+    ids = {identity.card.card.name for identity in gone}
+    fields: dict[str, Any] = {
+        "name": roster.name,
+        "epoch": epoch,
+        "cluster_port": roster.cluster_port,
+        "client_port": roster.client_port,
+        "knock": roster.knock,
+        "client_access": roster.client_access,
+        "members": [member for member in roster.roster.members if member.card.name not in ids],
+        "clients": roster.roster.clients,
+    }
+    return verify_roster(make_roster(test_authority(), **fields | changes))
+
+
 def on_both_ports(**services: Service) -> dict[tuple[Port, str], Service]:
     return {(port, name): service for port in Port for name, service in services.items()}
 
@@ -145,25 +161,29 @@ class LogWatch(logging.Handler):
         self._arrived.set()
 
     async def until(self, text: str) -> None:
-        """Wait for a line that holds `text`, behind the one that the last call found."""
-        while True:
-            for number, line in enumerate(self._lines):
-                if text in line:
-                    del self._lines[: number + 1]
-                    return
-            self._arrived = trio.Event()
-            await self._arrived.wait()
+        """Wait for a line that holds `text`, behind the one that the last call found; not for ever."""
+        with trio.fail_after(100):
+            while True:
+                for number, line in enumerate(self._lines):
+                    if text in line:
+                        del self._lines[: number + 1]
+                        return
+                self._arrived = trio.Event()
+                await self._arrived.wait()
 
 
 @contextmanager
 def watched_log() -> Iterator[LogWatch]:
-    """The log of the node's own module, which speaks in Trio's thread."""
-    logger, watch = logging.getLogger("xlattice_trio.node"), LogWatch()
-    level = logger.level
-    logger.addHandler(watch)
-    logger.setLevel(logging.INFO)
+    """The log of the node's own modules."""
+    loggers = [logging.getLogger(f"xlattice_trio.{name}") for name in ("node", "cluster")]
+    watch = LogWatch()
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(watch)
+        logger.setLevel(logging.INFO)
     try:
         yield watch
     finally:
-        logger.removeHandler(watch)
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.removeHandler(watch)
+            logger.setLevel(level)

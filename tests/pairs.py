@@ -1,20 +1,14 @@
 """Both ends of a handshake and of a session, without I/O, and a second maker of what they send.
 
 A `Scene` is all that a handshake hangs on; a test changes one thing in it. `forge_hello` and `forge_reply` make the
-two messages from the byte offsets of Spec 5.5 and 5.8, sharing no code with the package but the primitives, with
-everything right but what the test says: signature, seal and mac are made anew over it. `RawPeer` is a peer of the
-session that sends and reads whatever records a test likes.
+two messages for a scene by `testing.forge`, the second maker, with everything right but what the test says. `RawPeer`
+is a peer of the session that sends and reads whatever records a test likes.
 """
 
-import hashlib
-import hmac
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from xlattice_trio import crypto
 from xlattice_trio.handshake.initiator import Initiator, Intent
@@ -24,36 +18,16 @@ from xlattice_trio.handshake.responder import AcceptedKey, Responder, Welcome
 from xlattice_trio.identity.keys import LocalIdentity
 from xlattice_trio.roster import VerifiedRoster
 from xlattice_trio.session.connection import Connection
-from xlattice_trio.session.records import Opener, Sealer
+from xlattice_trio.testing import forge, pairs, toolbox
+from xlattice_trio.testing.draws import Draws as Draws
+from xlattice_trio.testing.forge import HelloParts, ReplyParts
 from xlattice_trio.testing.identities import test_client, test_identity, test_roster
-from xlattice_trio.wire.framing import FrameReader
+from xlattice_trio.testing.pairs import I2R as I2R
+from xlattice_trio.testing.pairs import R2I as R2I
 from xlattice_trio.wire.messages import Purpose, Role
 
 NOW = 1000.0
 LAST_SEQ = 2**20 - 1
-
-# ---- formulas, from Spec 1.4 and 1.5 -----------------------------------------
-
-
-def label(name: str) -> bytes:
-    return b"xlattice2 " + name.encode()
-
-
-def h(name: str, *content: bytes) -> bytes:
-    return hashlib.sha256(label(name) + b"\0" + b"".join(content)).digest()
-
-
-def mac_of(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, hashlib.sha256).digest()
-
-
-def expand(prk: bytes, name: str, size: int = 32) -> bytes:
-    return mac_of(prk, label(name) + b"\x01")[:size]
-
-
-def prefixed(data: bytes, size: int) -> bytes:
-    return len(data).to_bytes(size, "big") + data
-
 
 # ---- who is there ------------------------------------------------------------
 
@@ -61,19 +35,6 @@ def prefixed(data: bytes, size: int) -> bytes:
 def nodes(count: int = 3, *, bits: int = 2048, id_size: int = 32) -> list[LocalIdentity]:
     """The members of the test roster, the lowest NodeID first."""
     return sorted((test_identity(i, bits=bits, id_size=id_size) for i in range(count)), key=lambda n: n.node_id)
-
-
-class Draws:
-    """Random numbers that are the same in every run, and a list of what was drawn; `fixed` gives some by name."""
-
-    def __init__(self, seed: str, **fixed: bytes) -> None:
-        self.seed, self.fixed = seed, fixed
-        self.drawn: list[tuple[str, int]] = []
-
-    def __call__(self, name: str, size: int) -> bytes:
-        self.drawn.append((name, size))
-        seed = f"{self.seed} {name} {self.drawn.count((name, size))}"
-        return self.fixed.get(name, hashlib.shake_128(seed.encode()).digest(size))
 
 
 @attrs.define(kw_only=True)
@@ -161,45 +122,14 @@ def anonymous_scene(**changes: Any) -> Scene:
 
 SCENES = (link_scene, member_stream_scene, client_scene, anonymous_scene)
 
-# ---- a Hello, byte by byte (Spec 5.5) ----------------------------------------
+# ---- messages by the second maker --------------------------------------------
+
+FORGER = {"key1": b"\x11" * 32, "x25519": b"\x22" * 32, "mlkem_seed": b"\x33" * 64}
+FORGED_REPLY = {"salt": b"\x44" * 32, "key2": b"\x55" * 32, "x25519": b"\x66" * 32}
 
 
-@attrs.define(kw_only=True)
-class HelloParts:
-    """What a Hello is made of. None: what is right for the rest."""
-
-    kind: int = 1
-    length: int | None = None
-    version: int = 2
-    ck: crypto.RSAPublicKey
-    key1: bytes = b"\x11" * 32
-    kem_secret: bytes | None = None  # what OAEP carries
-    kem_ciphertext: bytes | None = None
-    role: int
-    purpose: int
-    recipient: bytes
-    cluster: bytes
-    x25519: bytes = attrs.Factory(lambda: crypto.x25519_share(crypto.x25519_key(b"\x22" * 32)))
-    mlkem_ek: bytes = attrs.Factory(lambda: crypto.mlkem_ek(crypto.mlkem_key(b"\x33" * 64)))
-    service: bytes
-    initiator: bytes
-    signer: crypto.RSAPrivateKey | None
-    signed_label: str = "hello-signature"
-    pss_salt: int = 32
-    signed: bytes | None = None
-    signature: bytes | None = None
-    pad: bytes | None = None
-    plaintext: bytes | None = None
-    nonce: bytes = bytes(12)
-    aad: bytes | None = None
-    sealed: bytes | None = None
-    mac_ck: bytes | None = None
-    knock: bytes
-    mac: bytes | None = None
-
-
-def forge_hello(scene: Scene, **changes: Any) -> bytes:
-    """A Hello frame for the scene with some parts of it as told, everything else right for them."""
+def hello_parts(scene: Scene, **changes: Any) -> HelloParts:
+    """The parts of a Hello for the scene, some of them as told."""
     defaults: dict[str, Any] = {
         "ck": scene.responder.card.ck,
         "role": scene.role,
@@ -211,85 +141,32 @@ def forge_hello(scene: Scene, **changes: Any) -> bytes:
         "signer": scene.identity.sk_priv if scene.identity else None,
         "knock": scene.knock,
     }
-    p = HelloParts(**defaults | changes)
-    ciphertext = p.kem_ciphertext
-    if ciphertext is None:
-        oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
-        ciphertext = p.ck.encrypt(p.key1 if p.kem_secret is None else p.kem_secret, oaep)
-    length = 1956 + len(ciphertext) if p.length is None else p.length
-    head = bytes([p.kind]) + length.to_bytes(3, "big") + p.version.to_bytes(2, "big") + prefixed(ciphertext, 2)
-    fields = bytes([p.role, p.purpose]) + prefixed(p.recipient, 1) + p.cluster + p.x25519 + p.mlkem_ek
-    fields += prefixed(p.service, 1) + prefixed(p.initiator, 1)
-    signature = p.signature
-    if signature is None and p.signer is not None:
-        pss = padding.PSS(padding.MGF1(hashes.SHA256()), p.pss_salt)
-        content = head[4:] + fields if p.signed is None else p.signed
-        signature = p.signer.sign(label(p.signed_label) + b"\0" + content, pss, hashes.SHA256())
-    fields += prefixed(signature or b"", 2)
-    plaintext = p.plaintext
-    if plaintext is None:
-        plaintext = fields + prefixed(bytes(1920 - 2 - len(fields)) if p.pad is None else p.pad, 2)
-    k_hello = expand(mac_of(bytes(32), p.key1), "hello")
-    sealed = p.sealed or AESGCM(k_hello).encrypt(p.nonce, plaintext, head if p.aad is None else p.aad)
-    k_mac = h("hello-mac", crypto.encode_spki(p.ck) if p.mac_ck is None else p.mac_ck, p.knock)
-    return head + sealed + (mac_of(k_mac, head + sealed)[:16] if p.mac is None else p.mac)
+    return HelloParts(**defaults | changes)
 
 
-# ---- a HelloReply, byte by byte (Spec 5.8) -----------------------------------
+def forge_hello(scene: Scene, **changes: Any) -> bytes:
+    """A Hello frame for the scene with some parts of it as told, everything else right for them."""
+    return forge.forge_hello(hello_parts(scene, **changes), Draws("forger", **FORGER)).frame
 
 
 def forge_reply(hello: bytes, key1: bytes, mlkem_seed: bytes, **changes: Any) -> bytes:
     """A HelloReply frame to a Hello whose secrets are known, with some parts of it as told."""
-    parts: dict[str, Any] = {
-        "header": bytes.fromhex("020004bc"),
-        "salt": b"\x44" * 32,
-        "key2": b"\x55" * 32,
-        "x25519": crypto.x25519_share(crypto.x25519_key(b"\x66" * 32)),
-        "mlkem_ciphertext": crypto.mlkem_encapsulate(
-            crypto.mlkem_public(crypto.mlkem_ek(crypto.mlkem_key(mlkem_seed)))
-        )[1],
+    defaults: dict[str, Any] = {
+        "hello": hello,
+        "key1": key1,
+        "mlkem_ek": crypto.mlkem_ek(crypto.mlkem_key(mlkem_seed)),
         "keepalive": 15_000,
         "epoch": 1,
-        "plaintext": None,
-        "aad": None,
-        "nonce": bytes(12),
-    } | changes
-    head = parts["header"] + parts["salt"]
-    plaintext = parts["plaintext"]
-    if plaintext is None:
-        plaintext = parts["key2"] + parts["x25519"] + parts["mlkem_ciphertext"]
-        plaintext += parts["keepalive"].to_bytes(4, "big") + parts["epoch"].to_bytes(8, "big")
-    k_reply = expand(mac_of(h("reply-salt", hello, parts["salt"]), key1), "hello-reply")
-    aad = head if parts["aad"] is None else parts["aad"]
-    return bytes(head + AESGCM(k_reply).encrypt(parts["nonce"], plaintext, aad))
+    }
+    return forge.forge_reply(ReplyParts(**defaults | changes), Draws("forger", **FORGED_REPLY)).frame
 
 
 # ---- sessions ----------------------------------------------------------------
 
-I2R, R2I = b"\x01" * 32, b"\x02" * 32
-
 
 def established(side: Side, *, keepalive: int = 0, purpose: Purpose = Purpose.STREAM) -> Established:
     """A handshake's outcome from fixed secrets, with Confirm behind it."""
-    sealer, opener = (Sealer(I2R), Opener(R2I)) if side is Side.INITIATOR else (Sealer(R2I), Opener(I2R))
-    if side is Side.RESPONDER:
-        opener.seq = 1  # Confirm
-    return Established(
-        side=side,
-        role=Role.ANONYMOUS,
-        purpose=purpose,
-        service="echo",
-        cluster_id=bytes(32),
-        initiator=None,
-        recipient=nodes()[0].node_id,
-        keepalive=keepalive,
-        epoch=1,
-        transcript_hash=bytes(32),
-        exporter=bytes(32),
-        sealer=sealer,
-        opener=opener,
-        reader=FrameReader(),
-    )
+    return pairs.established(side, keepalive=keepalive, purpose=purpose, recipient=nodes()[0].node_id)
 
 
 def connection_pair(keepalive: int = 0) -> tuple[Connection, Connection]:
@@ -312,12 +189,8 @@ def place_open(connection: Connection, seq: int) -> None:
     connection._opener.seq = seq
 
 
-class RawPeer:
-    """The other side of a session, which keeps no rule but those of keys and nonces: Spec 6.2 to 6.4 once more."""
-
-    def __init__(self, send_secret: bytes, receive_secret: bytes, *, seq: int = 0) -> None:
-        self.send_secret, self.send_seq = send_secret, seq
-        self.receive_secret, self.receive_seq = receive_secret, 0
+class RawPeer(toolbox.RawPeer):
+    """The other side of a session, which keeps no rule but those of keys and nonces."""
 
     @classmethod
     def of(cls, connection: Connection, side: Side) -> "RawPeer":
@@ -325,32 +198,3 @@ class RawPeer:
         peer = cls(R2I, I2R) if side is Side.INITIATOR else cls(I2R, R2I, seq=1)
         peer.receive_seq = connection._sealer.seq
         return peer
-
-    def record(self, type_: int, payload: bytes = b"") -> bytes:
-        """The frame of the next record."""
-        header = b"\x03" + (1 + len(payload) + 16).to_bytes(3, "big")
-        key, nonce = key_and_nonce(self.send_secret, self.send_seq)
-        self.send_seq += 1
-        if type_ == 4:
-            self.send_secret, self.send_seq = expand(self.send_secret, "rekey"), 0
-        return header + AESGCM(key).encrypt(nonce, bytes([type_]) + payload, header)
-
-    def open(self, data: bytes | bytearray) -> list[tuple[int, bytes]]:
-        """Type and payload of every record in `data`, which holds whole ones."""
-        records = []
-        while data:
-            assert data[0] == 3
-            end = 4 + int.from_bytes(data[1:4], "big")
-            key, nonce = key_and_nonce(self.receive_secret, self.receive_seq)
-            plaintext = AESGCM(key).decrypt(nonce, bytes(data[4:end]), bytes(data[:4]))
-            records.append((plaintext[0], plaintext[1:]))
-            self.receive_seq += 1
-            if plaintext[0] == 4:
-                self.receive_secret, self.receive_seq = expand(self.receive_secret, "rekey"), 0
-            data = data[end:]
-        return records
-
-
-def key_and_nonce(secret: bytes, seq: int) -> tuple[bytes, bytes]:
-    iv = expand(secret, "iv", 12)
-    return expand(secret, "key"), bytes(a ^ b for a, b in zip(iv, seq.to_bytes(12, "big"), strict=True))

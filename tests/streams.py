@@ -58,6 +58,23 @@ class Peer:
         """The connection ends, as seen by whoever reads."""
         self._transport.receive_stream.put_eof()
 
+    def read_slowly(self, seconds: float) -> None:
+        """Each write takes so long, as seen by whoever writes."""
+
+        async def slow() -> None:
+            await trio.sleep(seconds)
+
+        self._transport.send_stream.send_all_hook = slow
+
+    def reset(self) -> None:
+        """The connection breaks, as seen by whoever reads."""
+
+        def broken() -> None:
+            raise trio.BrokenResourceError
+
+        self._transport.receive_stream.receive_some_hook = _as_async(broken)
+        self._transport.receive_stream.put_data(b"never seen")
+
     def stop_reading(self) -> None:
         """The connection breaks, as seen by whoever writes."""
 
@@ -72,6 +89,10 @@ class Peer:
             return self.raw.open(self._transport.send_stream.get_data_nowait())
         except trio.WouldBlock:
             return []
+
+    def sent_to(self) -> bytes:
+        """The bytes that the stream has sent since the last call."""
+        return bytes(self._transport.send_stream.get_data_nowait())
 
     @property
     def is_closed_on(self) -> bool:

@@ -51,8 +51,11 @@ def test_after_a_reset_the_shortest_wait_comes_first() -> None:
     assert [backoff.next_delay() for _ in range(3)] == [1, 2, 4]
 
 
-@pytest.mark.spec("LK-9")
-def test_the_longest_wait_is_jittered_and_counts_for_nothing() -> None:
+@pytest.mark.spec("LK-60")
+def test_raised_to_the_longest_the_waits_stay_there_until_a_reset() -> None:
     backoff = Backoff(lambda _, high: high)
-    assert backoff.longest_delay() == 1.5 * limits.BACKOFF_MAX
-    assert [backoff.next_delay() for _ in range(2)] == [1.5, 3]
+    assert backoff.next_delay() == 1.5
+    backoff.raise_to_longest()
+    assert [backoff.next_delay() for _ in range(3)] == [1.5 * limits.BACKOFF_MAX] * 3
+    backoff.reset()
+    assert backoff.next_delay() == 1.5

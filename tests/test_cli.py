@@ -1,8 +1,10 @@
 """The command line as a whole: help, exit status, errors, logging."""
 
+import errno
 import logging
 import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +27,9 @@ from xlattice_trio.errors import (
     Truncated,
     UsageError,
 )
+from xlattice_trio.identity.storage import save_cluster_card
+from xlattice_trio.roster import make_cluster_card
+from xlattice_trio.testing.identities import test_authority, test_roster
 
 
 def commands(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
@@ -129,6 +134,75 @@ def test_output_that_nobody_reads_ends_a_command_quietly(tmp_path: Path) -> None
     ended = subprocess.run(words, stdout=write_end, stderr=subprocess.PIPE, env=environment(tmp_path), check=False)
     os.close(write_end)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_demo_whose_output_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        command_line("demo"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(tmp_path)
+    )
+    assert demo.stdout is not None
+    assert demo.stderr is not None
+    assert demo.stdout.readline()
+    demo.stdout.close()
+    assert demo.stderr.read() == b""
+    assert demo.wait() == 1
+    demo.stderr.close()
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    "words", [["--help"], ["node", "--help"], ["cluster", "show", "node-0.card"], ["demo"]], ids=str
+)
+def test_output_that_there_is_no_room_for_is_one_line_and_status_1(words: list[str], tmp_path: Path) -> None:
+    save_cluster_card(tmp_path / "node-0.card", make_cluster_card(test_authority(), test_roster()))
+    with FULL.open("wb") as full:
+        ended = subprocess.run(
+            command_line(*words),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=environment(tmp_path),
+            cwd=tmp_path,
+            text=True,
+            check=False,
+        )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        f"Error: standard output cannot be written to: {os.strerror(errno.ENOSPC)}\n",
+    )
+
+
+def started_with(closed: str, words: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """A command that a shell starts with this descriptor closed."""
+    return subprocess.run(
+        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command_line(*words)],
+        capture_output=True,
+        env=environment(directory),
+        text=True,
+        check=False,
+    )
+
+
+def test_closed_output_is_an_error(tmp_path: Path) -> None:
+    ended = started_with(">&-", ["--help"], tmp_path)
+    assert (ended.returncode, ended.stderr) == (1, "Error: standard output cannot be written to: it is closed\n")
+
+
+def test_no_file_or_connection_gets_the_number_of_what_is_closed(tmp_path: Path) -> None:
+    code = (
+        "import os; from xlattice_trio.cli.common import hold_standard_descriptors as hold; hold(); "
+        "file = os.open(os.devnull, os.O_RDONLY); os.write(1, b'%d' % file)"
+    )
+    for closed in ("<&-", "2>&-", "<&- 2>&-"):
+        ended = subprocess.run(
+            ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", code],
+            stdout=subprocess.PIPE,
+            env=environment(tmp_path),
+            check=True,
+        )
+        assert int(ended.stdout) > 2
 
 
 @pytest.mark.parametrize(

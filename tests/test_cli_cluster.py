@@ -12,6 +12,7 @@ from tests.commands import save_cards, xlattice
 from tests.test_weak_keys import sharing_a_prime
 from xlattice_trio.identity.armour import armour
 from xlattice_trio.identity.card import make_card
+from xlattice_trio.identity.files import FileProblem, FileRefused
 from xlattice_trio.identity.storage import (
     load_cluster_card,
     load_roster,
@@ -144,6 +145,7 @@ def test_create_encrypts_the_authoritys_key(directory: Path) -> None:
 # ---- add ---------------------------------------------------------------------
 
 
+@pytest.mark.spec("RO-44")
 def test_add_makes_the_next_epoch(directory: Path, authority: Path) -> None:
     before = load_roster(authority / "cluster.roster")
     said = xlattice("cluster", "add", authority, directory / "node-2.card", "::1")
@@ -283,6 +285,7 @@ def test_deny_says_what_there_is(authority: Path) -> None:
 # ---- the authority's directory -----------------------------------------------
 
 
+@pytest.mark.spec("RO-44")
 def test_changes_wait_for_nobody_and_do_not_collide(directory: Path, authority: Path) -> None:
     descriptor = os.open(authority, os.O_RDONLY)
     try:
@@ -292,6 +295,28 @@ def test_changes_wait_for_nobody_and_do_not_collide(directory: Path, authority: 
         os.close(descriptor)
     xlattice("cluster", "remove", authority, "node-1")
     assert state(authority)["epoch"] == 8
+
+
+@pytest.mark.spec("RO-44")
+def test_a_change_that_was_cut_off_has_taken_its_epoch(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("xlattice_trio.cli.authority.save_cluster_card", lambda path, _: full_disk(path))
+        xlattice("cluster", "remove", authority, "node-1", status=3)
+    cut_off = load_roster(authority / "cluster.roster")
+    xlattice("cluster", "deny", authority, "client-0")
+    assert (cut_off.epoch, state(authority)["epoch"]) == (8, 9)
+
+
+def test_a_change_that_was_not_written_has_left_nothing(authority: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in authority.iterdir()}
+    with monkeypatch.context() as patch:
+        patch.setattr("xlattice_trio.cli.authority.save_roster", lambda path, _: full_disk(path))
+        xlattice("cluster", "remove", authority, "node-1", status=3)
+    assert {path.name: path.read_bytes() for path in authority.iterdir()} == before
+
+
+def full_disk(path: Path) -> None:
+    raise FileRefused(path, FileProblem.UNWRITABLE, "cannot be written: No space left on device")
 
 
 def put_another_authority(directory: Path) -> None:
@@ -320,7 +345,7 @@ def test_change_needs_the_authoritys_files(spoil: Any, text: str, authority: Pat
 # ---- show, card --------------------------------------------------------------
 
 
-@pytest.mark.spec("RO-3")
+@pytest.mark.spec("NO-30")
 @pytest.mark.parametrize("flags", [[], ["--json"]])
 def test_show_never_shows_the_knock(flags: list[str], authority: Path) -> None:
     knock = load_roster(authority / "cluster.roster").knock

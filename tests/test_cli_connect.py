@@ -4,7 +4,9 @@ import os
 import pty
 import signal
 from pathlib import Path
+from typing import Any
 
+import attrs
 import pytest
 import trio
 
@@ -233,6 +235,41 @@ async def test_output_that_nobody_reads_any_more_ends_connect(cluster: Cluster) 
             assert await process.wait() == 5
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_connect_that_is_told_to_stop_ends_its_session_with_an_error(
+    number: signal.Signals, cluster: Cluster
+) -> None:
+    async def upload(stream: trio.SocketStream) -> None:
+        try:
+            await stream.receive_some()
+            await stream.send_all(b"go on")
+            ends.append(await stream.receive_some())
+        except trio.BrokenResourceError:
+            ends.append("broken")
+
+    ends: list[object] = []
+    async with local_server(upload) as port, cluster.processes() as children:
+        member = await start_member(children, cluster, 0, "--service", f"upload=forward:127.0.0.1:{port}", "-v")
+        process = await trio.lowlevel.open_process(
+            command_line("connect", "--cluster", cluster.card, "--member", "node-0", "upload"),
+            stdin=-1,
+            stdout=-1,
+            stderr=-1,
+            env=environment(cluster.directory),
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        with trio.fail_after(PATIENCE):
+            await process.stdin.send_all(b"half an upload")
+            assert await process.stdout.receive_some() == b"go on"
+            process.send_signal(number)
+            assert await process.wait() == 130
+            assert await read_all(process.stderr) == b"interrupted\n"
+            await member.wait_for("shutting_down")
+    assert ends == ["broken"]  # half an upload is not taken for a whole one
+
+
 async def test_interrupted_connect_is_status_130(cluster: Cluster) -> None:
     async with cluster.processes() as children:
         waiting = await children.start(
@@ -247,6 +284,26 @@ async def test_interrupted_connect_is_status_130(cluster: Cluster) -> None:
 
 
 # ---- the cluster cards that were used ----------------------------------------
+
+
+@pytest.mark.spec("SV-27")
+@pytest.mark.parametrize("command", ["connect", "forward"])
+def test_client_does_not_use_a_card_that_does_not_verify(command: str, cluster: Cluster, monkeypatch: Any) -> None:
+    def dial(*_args: object, **_options: object) -> None:
+        raise AssertionError("it was used")
+
+    monkeypatch.setattr("xlattice_trio.client.open_secure_stream", dial)
+    good = make_cluster_card(test_authority(), cluster.roster)
+    for wrong in (
+        attrs.evolve(good, client_port=good.client_port ^ 1),
+        attrs.evolve(good, members=good.members[:1]),
+        attrs.evolve(good, signature=good.signature[::-1]),
+        attrs.evolve(good, signature=bytes(len(good.signature))),
+    ):
+        save_cluster_card(cluster.card, wrong)
+        state = cluster.directory / "state"
+        xlattice(command, "--cluster", cluster.card, "--state", state, "echo", status=3)
+        assert not state.exists() or list(state.iterdir()) == []
 
 
 def tried(cluster: Cluster, *options: str, status: int) -> str:

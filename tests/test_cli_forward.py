@@ -181,4 +181,5 @@ async def test_forward_takes_no_path_from_anybody(make: Any, cluster: Cluster) -
 @pytest.mark.parametrize("address", ["8080", "127.0.0.1", "127.0.0.1:65536", "unix:relative", "192.0.2.1:0", ":0"])
 def test_forward_refuses_where_it_cannot_listen(address: str, cluster: Cluster) -> None:
     words = ["--cluster", cluster.card, "--state", cluster.directory / "state", "--listen", address, "echo"]
-    xlattice("forward", *words, status=2)
+    said = xlattice("forward", *words, status=2).stderr
+    assert f"cannot listen on {address}" in said or f"'{address}'" in said

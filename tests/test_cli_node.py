@@ -4,12 +4,15 @@ import binascii
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests.commands import command_line, environment, xlattice
-from xlattice_trio.crypto import encode_spki, rsa_size
+from xlattice_trio.cli.common import read_passphrase
+from xlattice_trio.crypto import Label, encode_spki, pss_sign, rsa_size
 from xlattice_trio.identity.storage import (
     load_card,
     load_held_roster,
@@ -19,7 +22,9 @@ from xlattice_trio.identity.storage import (
     save_identity,
     save_roster,
 )
-from xlattice_trio.testing.identities import test_identity, test_roster
+from xlattice_trio.testing.identities import test_authority, test_identity, test_roster
+from xlattice_trio.wire.codec import encode_before
+from xlattice_trio.wire.messages import Roster
 
 # ---- node init ---------------------------------------------------------------
 
@@ -77,6 +82,7 @@ def test_init_encrypts_with_the_first_line_of_a_file(tmp_path: Path) -> None:
         (b"\xff\n", 2, "not UTF-8"),
     ],
 )
+@pytest.mark.spec("ID-36")
 def test_passphrase_file_has_to_hold_one(content: bytes | None, status: int, text: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "secret").write_bytes(content)
@@ -86,6 +92,25 @@ def test_passphrase_file_has_to_hold_one(content: bytes | None, status: int, tex
     )
     assert text in result.stderr
     assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.spec("ID-36")
+@pytest.mark.parametrize(
+    ("content", "passphrase"),
+    [
+        (b"secret", b"secret"),
+        (b"secret\n", b"secret"),
+        (b"secret\r\n", b"secret"),
+        (b"secret\nmore\n", b"secret"),
+        (b" secret \n", b" secret "),
+        ("p\u00e4ss\n".encode(), "p\u00e4ss".encode()),
+        ("pa\u0308ss\n".encode(), "pa\u0308ss".encode()),
+        ("\ufeffx\n".encode(), "\ufeffx".encode()),
+    ],
+)
+def test_passphrase_is_the_first_line_of_its_file_as_it_is(content: bytes, passphrase: bytes, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(content)
+    assert read_passphrase(tmp_path / "secret") == passphrase
 
 
 def test_passphrase_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
@@ -120,7 +145,7 @@ def test_nothing_that_is_printed_is_private(tmp_path: Path) -> None:
 SPAWN = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
-def at_a_terminal(words: list[str], answers: list[str], directory: Path) -> tuple[int, str]:
+def at_a_terminal(words: list[str], answers: list[str | bytes], directory: Path) -> tuple[int, str]:
     """Run a command with a terminal of its own; each answer is typed when the text ends with ': '."""
     said, waiting = b"", list(answers)
     env = environment(directory) | {"TERM": "dumb"}
@@ -131,11 +156,13 @@ def at_a_terminal(words: list[str], answers: list[str], directory: Path) -> tupl
         while data := process.stdout.read(4096):
             said += data
             if said.endswith(b": ") and waiting:
-                process.stdin.write(waiting.pop(0).encode() + b"\n")
+                answer = waiting.pop(0)
+                process.stdin.write((answer if isinstance(answer, bytes) else answer.encode()) + b"\n")
                 said += b"\n"
     return process.returncode, said.decode()
 
 
+@pytest.mark.spec("ID-36")
 def test_init_asks_for_a_passphrase_twice(tmp_path: Path) -> None:
     words = command_line("node", "init", tmp_path / "a", "--name", "a")
     status, said = at_a_terminal(words, ["pass wörd", "pass wörd"], tmp_path)
@@ -150,8 +177,18 @@ def test_init_makes_nothing_if_the_two_passphrases_differ(tmp_path: Path) -> Non
     assert (status, (tmp_path / "a").exists()) == (2, False), said
 
 
+@pytest.mark.spec("ID-36")
+def test_init_makes_nothing_if_what_is_typed_is_no_text(tmp_path: Path) -> None:
+    words = command_line("node", "init", tmp_path / "a", "--name", "a")
+    status, said = at_a_terminal(words, [b"p\xff"], tmp_path)
+    assert (status, (tmp_path / "a").exists()) == (2, False), said
+    assert "Traceback" not in said
+
+
 @pytest.mark.parametrize(("flags", "answers"), [([], [""]), (["--no-passphrase"], [])], ids=["empty", "flag"])
-def test_init_without_a_passphrase_does_not_encrypt(flags: list[str], answers: list[str], tmp_path: Path) -> None:
+def test_init_without_a_passphrase_does_not_encrypt(
+    flags: list[str], answers: list[str | bytes], tmp_path: Path
+) -> None:
     words = command_line("node", "init", tmp_path / "a", "--name", "a", *flags)
     status, said = at_a_terminal(words, answers, tmp_path)
     assert (status, load_identity(tmp_path / "a").name) == (0, "a"), said
@@ -270,6 +307,33 @@ def test_load_takes_an_older_roster_by_override_only(tmp_path: Path) -> None:
     xlattice("node", "load", node, given_roster(tmp_path, 3), status=3)
     xlattice("node", "load", node, given_roster(tmp_path, 4))
     assert held_epoch(node) == (4, 4)
+
+
+def with_other_knock(roster: Roster) -> Roster:
+    changed = attrs.evolve(roster, knock=bytes(32))
+    content = encode_before(changed, "signature")
+    return attrs.evolve(changed, signature=pss_sign(test_authority(), Label.ROSTER, content))
+
+
+@pytest.mark.spec("RO-42")
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda roster: attrs.evolve(roster, signature=bytes(256)),
+        lambda roster: attrs.evolve(roster, name="another"),
+        with_other_knock,
+        lambda roster: test_roster(2, epoch=1, id_size=20).roster,
+        lambda roster: test_roster(2, epoch=1, ports=(1, 7712)).roster,
+    ],
+    ids=["unsigned", "changed", "knock", "id_size", "cluster_port"],
+)
+def test_load_forces_no_roster_for_anything_but_its_epoch(spoil: Callable[[Roster], Roster], tmp_path: Path) -> None:
+    node = tmp_path / "a"
+    save_identity(node, test_identity(0))
+    xlattice("node", "load", node, given_roster(tmp_path, 3))
+    save_roster(tmp_path / "spoilt", spoil(test_roster(2, epoch=1).roster))
+    xlattice("node", "load", node, tmp_path / "spoilt", "--override", status=3)
+    assert held_epoch(node) == (3, 3)
 
 
 @pytest.mark.spec("RO-45")

@@ -8,12 +8,14 @@ import attrs
 import pytest
 import trio
 
-from tests.commands import PATIENCE, Cluster, start_member, with_epoch, xlattice
+from tests.commands import PATIENCE, Cluster, command_line, environment, start_member, with_epoch, xlattice
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.identity.storage import save_identity
 from xlattice_trio.net.listen import PortLimits
 from xlattice_trio.node import NodeConfig
+from xlattice_trio.services.registry import Restricted
 from xlattice_trio.testing.identities import test_identity
+from xlattice_trio.wire.messages import Role
 
 
 @pytest.fixture
@@ -42,6 +44,9 @@ async def test_member_says_that_it_is_ready_and_ends_cleanly_on_a_signal(
         (["--service", "nonsense"], 2, b"no kind 'nonsense'"),
         (["--service", "forward:1"], 2, b"HOST:PORT"),
         (["--service", "echo", "--client-service", "echo"], 2, b"two services named 'echo'"),
+        (["--service", "echo", "--allow", "other=member"], 2, b"no service 'other'"),
+        (["--service", "echo", "--allow", "echo="], 2, b"nobody is named"),
+        (["--service", "echo", "--max-streams", "echo=0"], 2, b"NAME=N expected"),
         (["--keepalive", "0.5"], 2, b"0, or 1 to 3600"),
         (["--keepalive", "3601"], 2, b"3600"),
         (["--grace", "-1"], 2, b"--grace"),
@@ -65,12 +70,18 @@ def test_options_of_run_become_the_nodes_configuration(cluster: Cluster, monkeyp
     xlattice("node", "run", cluster.node(0))
     words = ["--service", "echo", "--client-service", "c=echo", "--member-service", "m=echo", "--grace", "0.5"]
     words += ["--listen", "127.0.0.1", "--listen", "::1", "--no-source-check", "--keepalive", "1.5"]
+    words += ["--allow", "c=client", "--allow", "c=carol", "--max-streams", "c=7", "--max-streams", "m=1"]
     words += ["--source-rate", "100", "--source-burst", "200", "--source-handshakes", "300"]
     xlattice("node", "run", cluster.node(0), *words)
     usual, chosen = configs
     assert attrs.evolve(usual, client_limits=None) == NodeConfig(cluster.node(0), {})
     assert usual.client_limits == PortLimits()
     assert set(chosen.services) == {*product(Port, ["echo"]), (Port.CLIENT, "c"), (Port.CLUSTER, "m")}
+    restricted = {key: service for key, service in chosen.services.items() if isinstance(service, Restricted)}
+    assert {key: (service.allowed, service.max_streams) for key, service in restricted.items()} == {
+        (Port.CLIENT, "c"): ({Role.CLIENT, "carol"}, 7),
+        (Port.CLUSTER, "m"): (None, 1),
+    }
     assert (chosen.listen, chosen.check_source) == (("127.0.0.1", "::1"), False)
     assert (chosen.keepalive, chosen.grace) == (1500, 0.5)
     assert chosen.client_limits == PortLimits(handshakes_per_source=300, rate=100, burst=200)
@@ -121,6 +132,37 @@ async def test_services_are_on_the_ports_that_they_are_offered_on(cluster: Clust
             assert ended.returncode == status, (service, ended.stderr)
             assert ended.stdout == (b"" if status else b"hello")
             assert (b"unknown_service" in ended.stderr) == (status == 5)
+
+
+@pytest.mark.spec("HS-41", "SV-9", "SV-10")
+async def test_services_are_for_those_whom_the_options_let_in(cluster: Cluster) -> None:
+    options = ["--service", "a=echo", "--allow", "a=client-0", "--allow", f"a={test_identity(0).node_id}"]
+    options += ["--service", "b=echo", "--max-streams", "b=1"]
+    as_client = ["connect", "--cluster", cluster.card, "--member", "node-1"]
+    as_member = ["connect", "--node", cluster.node(0), "--member", "node-1"]
+    async with cluster.processes() as children:
+        await start_member(children, cluster, 1, *options)
+        for words, answer in (
+            ([*as_client, "--identity", cluster.directory / "client-0", "a"], b""),
+            ([*as_member, "a"], b""),
+            ([*as_client, "a"], b"not_authorized"),
+            ([*as_client, "b"], b""),
+        ):
+            ended = await cluster.run(words, b"hello")
+            assert (ended.returncode, ended.stdout) == ((5, b"") if answer else (0, b"hello")), ended.stderr
+            assert answer in ended.stderr
+        first = await trio.lowlevel.open_process(
+            command_line(*as_client, "b"), stdin=-1, stdout=-1, env=environment(cluster.directory)
+        )
+        assert first.stdin is not None
+        assert first.stdout is not None
+        with trio.fail_after(PATIENCE):
+            await first.stdin.send_all(b"x")
+            assert await first.stdout.receive_some() == b"x"
+            ended = await cluster.run([*as_client, "b"], b"hello")
+            assert (ended.returncode, b"over_capacity" in ended.stderr) == (5, True)
+            await first.stdin.aclose()
+            assert await first.wait() == 0
 
 
 async def test_member_takes_over_a_new_roster_on_sighup(cluster: Cluster) -> None:

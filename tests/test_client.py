@@ -16,7 +16,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from tests.nodes import ask, cluster_card, free_ports, loopback_roster, on_both_ports, running_node
+from tests.nodes import ask, cluster_card, free_ports, loopback_roster, on_both_ports, running_node, with_card
 from xlattice_trio import client as client_module
 from xlattice_trio import limits
 from xlattice_trio.client import ClusterClient, Failure, NoMemberReachable, open_member_stream, source_address
@@ -29,6 +29,7 @@ from xlattice_trio.errors import (
     UsageError,
 )
 from xlattice_trio.handshake.initiator import Intent
+from xlattice_trio.identity.card import make_card
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.roster import VerifiedClusterCard
 from xlattice_trio.services.echo import echo
@@ -88,7 +89,7 @@ HOSTS = {"127.0.0.1", "127.0.0.2", "127.0.0.3"}
 # ---- who dials ---------------------------------------------------------------
 
 
-@pytest.mark.spec("SV-28")
+@pytest.mark.spec("HS-1", "SV-28")
 @pytest.mark.parametrize(
     ("identity", "access", "role"),
     [
@@ -109,7 +110,9 @@ async def test_it_dials_as_client_with_an_identity_and_anonymously_without(
     assert dialled.intent.identity is identity
     assert dialled.intent.service == "web"
     assert dialled.intent.cluster_id == card.cluster_id
-    assert dialled.host == card.members[dialled.intent.peer.node_id].host
+    member = card.members[dialled.intent.peer.node_id]
+    assert dialled.host == member.host
+    assert dialled.intent.peer is member.card
     assert dialled.options == {"deadline": 3, "keepalive_nursery": nursery}
 
 
@@ -388,6 +391,18 @@ async def test_a_member_asks_another_over_the_cluster_port(tmp_path: Path) -> No
     assert context.role is Role.MEMBER
     assert context.peer is not None
     assert context.peer.node_id == a.node_id
+
+
+@pytest.mark.spec("HS-1")
+async def test_a_member_is_dialled_by_its_card_in_the_roster_in_force(network: Network, nursery: trio.Nursery) -> None:
+    own, peer, spare = test_identity(0), test_identity(1), test_identity(5)
+    card = make_card(name=peer.name, sk_priv=peer.sk_priv, ck=spare.ck_priv.public_key(), serial=2)
+    roster = with_card(test_roster(), card, epoch=2)
+    network.answer = lambda _number, _host: 2
+    await open_member_stream(own, roster, peer.node_id, "echo", nursery=nursery)
+    (dialled,) = network.dialled
+    assert dialled.intent.peer.card == card != peer.card.card
+    assert dialled.intent.knock == roster.knock
 
 
 async def test_a_member_that_is_down_is_an_os_error(nursery: trio.Nursery) -> None:

@@ -1,6 +1,7 @@
 """What the encoder refuses, what stands before a signature, and how the layout is spelled."""
 
 import enum
+import tracemalloc
 from typing import Any
 
 import attrs
@@ -247,6 +248,31 @@ class Odd:
 def test_a_prefix_of_three_bytes_is_written_and_read() -> None:
     assert encode(Odd(b"abc", "d")) == b"\0\0\x03abc\x01d"
     assert decode(Odd, b"\0\0\x03abc\x01d") == Odd(b"abc", "d")
+
+
+@pytest.mark.spec("NO-15", "NO-22")
+@pytest.mark.parametrize("data", [b"\xff\xff\xff", b"\xff\xff\xff" + bytes(1000)], ids=len)
+def test_no_memory_is_taken_for_bytes_that_are_only_announced(data: bytes) -> None:
+    large = attrs.make_class("Large", {"first": layout.opaque(0, 16_777_215)})
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            decode(large, data)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.spec("NO-22")
+def test_no_memory_is_taken_for_elements_that_are_only_announced() -> None:
+    many = attrs.make_class("Many", {"elements": layout.list_of(Sized, 0, 65_535)})
+    tracemalloc.start()
+    try:
+        with pytest.raises(DecodeError):
+            decode(many, b"\xff\xff\x03abc")
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @attrs.frozen

@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import hmac
+import os
 from functools import cache
 
 import pytest
@@ -13,6 +15,7 @@ from xlattice_trio import crypto
 from xlattice_trio.crypto import Label, NoSecret, NotOpened, PassphraseNeeded, RSAPrivateKey
 from xlattice_trio.errors import IdentityError, UsageError
 from xlattice_trio.testing.identities import test_identity
+from xlattice_trio.vectors import pkcs8
 
 ALL_BITS = pytest.mark.parametrize("bits", [2048, 3072, 4096])
 
@@ -57,16 +60,25 @@ def test_a_sealed_text_opens_only_with_all_that_it_was_sealed_with() -> None:
 
 
 @pytest.mark.spec("NO-29")
-def test_equal_is_equality() -> None:
-    assert crypto.equal(b"abc", b"abc")
-    assert not crypto.equal(b"abc", b"abd")
-    assert not crypto.equal(b"abc", b"ab")
+def test_equal_is_equality_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def compare_digest(a: bytes, b: bytes) -> bool:
+        compared.append((a, b))
+        return real(a, b)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare_digest)
+    pairs = [(b"abc", b"abc"), (b"abc", b"abd"), (b"abc", b"ab")]
+    assert [crypto.equal(*pair) for pair in pairs] == [True, False, False]
+    assert compared == pairs
 
 
 @pytest.mark.spec("NO-28")
-def test_random_bytes_have_the_size_that_was_asked_for() -> None:
-    assert len(crypto.system_draw("key1", 32)) == 32
+def test_random_bytes_are_the_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     assert crypto.system_draw("key1", 32) != crypto.system_draw("key1", 32)
+    monkeypatch.setattr(os, "urandom", lambda size: b"u" * size)
+    assert crypto.system_draw("key1", 32) == b"u" * 32
 
 
 # ---- key agreement -----------------------------------------------------------
@@ -355,3 +367,59 @@ def test_an_encrypted_key_says_pbes2_with_600000_rounds_and_aes_256_cbc() -> Non
         assert bytes.fromhex(part) in raw[:80]
     for part in ("06082a864886f70d02090500", "060960864801650304012a"):
         assert bytes.fromhex(part) in raw[:140]
+
+
+def encryption(pem: bytes) -> tuple[bytes, bytes]:
+    """Salt and iv of an encrypted key of ours: the octet strings behind PBKDF2's and AES-256-CBC's names."""
+    raw = base64.b64decode(b"".join(pem.split(b"\n")[1:-2]))
+    behind_pbkdf2 = raw.partition(bytes.fromhex("06092a864886f70d01050c"))[2]
+    behind_aes = raw.partition(bytes.fromhex("060960864801650304012a"))[2]
+    assert (behind_pbkdf2[0], behind_pbkdf2[2], behind_aes[0]) == (0x30, 4, 4)
+    return behind_pbkdf2[4 : 4 + behind_pbkdf2[3]], behind_aes[2 : 2 + behind_aes[1]]
+
+
+@pytest.mark.spec("ID-37")
+def test_an_encrypted_key_has_a_salt_and_an_iv_of_its_own_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crypto, "PBKDF2_ROUNDS_MIN", 65_536)
+    found = [encryption(crypto.private_key_pem(key_of(2048), b"p")) for _ in range(3)]
+    assert {(len(salt), len(iv)) for salt, iv in found} == {(16, 16)}
+    assert len({part for pair in found for part in pair}) == 6
+
+
+def encrypted_elsewhere(
+    passphrase: bytes = b"open sesame", rounds: int = 1, salt: bytes = bytes(16), key_length: bool = False
+) -> bytes:
+    """The key as a second implementation encrypts it."""
+    how = pkcs8.Encryption(passphrase=passphrase, salt=salt, iv=bytes(16), rounds=rounds, key_length=key_length)
+    return pkcs8.pem(pkcs8.ENCRYPTED, pkcs8.encrypted_info(pkcs8.info_of(key_of(2048)), how)).encode()
+
+
+def opens(pem: bytes, passphrase: bytes = b"open sesame") -> bool:
+    found, key = crypto.load_private_key_pem(pem, passphrase).private_numbers(), key_of(2048).private_numbers()
+    return (found.p, found.q) == (key.p, key.q)
+
+
+@pytest.mark.spec("ID-38")
+@pytest.mark.parametrize("rounds", [1, 2, 127, 128, 1000, 2048, 65_536, 599_999, 600_000, 600_001, 1_000_000])
+def test_a_key_is_read_whatever_its_rounds(rounds: int) -> None:
+    assert opens(encrypted_elsewhere(rounds=rounds))
+
+
+@pytest.mark.spec("ID-39")
+@pytest.mark.parametrize("key_length", [False, True])
+@pytest.mark.parametrize("salt", [1, 2, 7, 8, 15, 17, 20, 64, 127, 128, 255, 256, 1000])
+def test_a_key_is_read_whatever_the_length_of_its_salt_and_with_a_keylength_or_none(
+    salt: int, key_length: bool
+) -> None:
+    assert opens(encrypted_elsewhere(salt=bytes(range(salt % 251)) + bytes(salt - salt % 251), key_length=key_length))
+
+
+@pytest.mark.spec("ID-36")
+def test_the_password_is_the_passphrase_as_it_is() -> None:
+    composed, decomposed = "p\u00e4ss w\u00f6rd ".encode(), "pa\u0308ss wo\u0308rd ".encode()
+    for passphrase, another in ((composed, decomposed), (decomposed, composed), (b"x" * 200, b"x" * 199)):
+        assert opens(encrypted_elsewhere(passphrase), passphrase)
+        assert opens(crypto.private_key_pem(key_of(2048), passphrase), passphrase)
+        for wrong in (another, passphrase + b"\n", passphrase[:-1]):
+            with pytest.raises(PassphraseNeeded):
+                crypto.load_private_key_pem(encrypted_elsewhere(passphrase), wrong)

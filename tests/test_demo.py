@@ -85,7 +85,7 @@ def test_demo_shows_a_cluster_and_leaves_nothing_behind(temporary: Path, tmp_pat
         "says: <h1>Hello from an ordinary HTTP server</h1>",
         "1,048,576 bytes fetched",
         "delta and alpha: 100,000 bytes there and back",
-        "all members have the roster of epoch 2",
+        "gets the roster of epoch 2; it spreads to all",
         "with exit status 0",
     ):
         assert said.count(text) == 1, text
@@ -166,7 +166,7 @@ def test_a_step_that_fails_ends_the_demo_and_its_processes(
     ended = CliRunner().invoke(main, ["demo"])
     assert ended.exit_code == status
     assert ended.stderr.splitlines()[-1] == "Error: not what it should be"
-    assert "alpha: ready: " in ended.stderr
+    assert all(f"\n{name}: " in f"\n{ended.stderr}" for name in STARTED)  # their last words
     assert all(map(is_gone, pids(ended.stdout)))
     assert list(temporary.iterdir()) == []
 
@@ -199,6 +199,22 @@ async def test_interrupted_demo_ends_its_processes(number: signal.Signals, tempo
     assert not [line for line in process.lines if "Traceback" in line]
     assert all(map(is_gone, pids("\n".join(process.lines))))
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.usefixtures("_ready_keys")
+def test_a_kept_directory_that_is_half_made_stays_and_is_said_to_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def interrupted(self: Show, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Show, "start_members", interrupted)
+    ended = CliRunner().invoke(main, ["demo", "--keep", str(tmp_path / "kept")])
+    assert ended.exit_code == 130
+    assert ended.stderr.splitlines()[0].startswith(f"{tmp_path / 'kept'} is half made")
+    assert (tmp_path / "kept" / "logs").is_dir()
+    again = xlattice("demo", "--keep", tmp_path / "kept", status=2)
+    assert "half made" not in again.stderr
 
 
 def test_keep_takes_a_new_directory_only(tmp_path: Path) -> None:

@@ -1,12 +1,18 @@
 """Frames: cut from a stream however it arrives, refused at their four bytes of header."""
 
+import contextlib
 from collections.abc import Callable, Container
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock, memory_stream_pair
 
-from xlattice_trio.errors import DecodeError
+from tests.pairs import Scene, client_scene, member_stream_scene
+from xlattice_trio.errors import DecodeError, ErrorCode
+from xlattice_trio.net.dial import initiate
+from xlattice_trio.net.listen import respond
 from xlattice_trio.wire import framing
 from xlattice_trio.wire.framing import (
     DUE_CONFIRM,
@@ -154,3 +160,74 @@ def test_frames_are_the_same_however_the_stream_is_cut(sizes: list[int], cuts: l
             found.append(bytes(frame))
         assert reader.unread == end - sum(map(len, found))
     assert found == frames
+
+
+# ---- whole connections -------------------------------------------------------
+
+
+class Recorded(trio.abc.Stream):
+    """A transport, and all that was sent on it."""
+
+    def __init__(self, transport: trio.abc.Stream) -> None:
+        self.transport = transport
+        self.sent = b""
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.sent += data
+        await self.transport.send_all(data)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.transport.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.transport.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.transport.aclose()
+
+
+def kinds_and_lengths(sent: bytes) -> list[tuple[int, int]]:
+    """Of the frames that a side has sent, of which nothing may be left over."""
+    found = []
+    while sent:
+        kind, length = sent[0], int.from_bytes(sent[1:4], "big")
+        assert len(sent) >= 4 + length
+        found.append((kind, length))
+        sent = sent[4 + length :]
+    return found
+
+
+@pytest.mark.spec("FR-1", "FR-3")
+@pytest.mark.parametrize("end", ["Bye", "Error"])
+@pytest.mark.parametrize("make", [client_scene, member_stream_scene])
+async def test_every_byte_of_a_connection_belongs_to_a_frame(
+    make: Callable[..., Scene], end: str, autojump_clock: MockClock
+) -> None:
+    scene = make(keepalive=1000)
+    a, b = map(Recorded, memory_stream_pair())
+
+    async def answer() -> None:
+        async with await respond(b, scene.welcome()) as stream:
+            nursery.start_soon(stream.keep_alive)
+            await stream.send_all(bytes(100_000))
+            while await stream.receive_some():
+                pass
+            if end == "Error":
+                await stream.close_with_error(ErrorCode.INTERNAL, "no")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(answer)
+        stream = await initiate(a, scene.intent())
+        nursery.start_soon(stream.keep_alive)
+        await stream.send_all(b"x")
+        await trio.sleep(2.5)
+        await stream.send_eof()
+        with contextlib.suppress(trio.BrokenResourceError):
+            while await stream.receive_some():
+                pass
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+    keepalives = [(3, 17)] * 2
+    assert kinds_and_lengths(a.sent) == [(1, 2212), (3, 17), (3, 18), *keepalives, (3, 17)]
+    last = (3, 23) if end == "Error" else (3, 17)
+    assert kinds_and_lengths(b.sent) == [(2, 1212), (3, 65_553), (3, 34_481), *keepalives, last]

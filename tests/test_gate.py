@@ -83,6 +83,7 @@ async def test_a_name_admits_nobody_until_it_was_resolved(autojump_clock: MockCl
         await trio.sleep(RESOLVE_INTERVAL)
         assert gate.admits(address)
         assert gate.admits(normalize("2001:db8::9"))
+        assert len(resolver.asked) == 2  # by the task alone: to ask the gate resolves nothing
         nursery.cancel_scope.cancel()
 
 

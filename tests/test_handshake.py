@@ -15,12 +15,9 @@ from tests.pairs import (
     Scene,
     anonymous_scene,
     client_scene,
-    expand,
     forge_hello,
     forge_reply,
-    h,
     link_scene,
-    mac_of,
     member_stream_scene,
     nodes,
 )
@@ -34,6 +31,7 @@ from xlattice_trio.handshake.transitions import ResponderState as State
 from xlattice_trio.identity.card import VerifiedCard
 from xlattice_trio.roster import VerifiedMember, VerifiedRoster
 from xlattice_trio.session.connection import Connection, DataReceived
+from xlattice_trio.testing.forge import expand, h, mac_of
 from xlattice_trio.testing.identities import test_client, test_roster
 from xlattice_trio.wire.messages import ClientAccess, Role
 
@@ -67,7 +65,7 @@ def refusal(responder: Responder, data: bytes) -> RefusalReason:
 
 
 @pytest.mark.parametrize("make", SCENES)
-@pytest.mark.spec("HS-5", "HS-44", "HS-45", "HS-54", "SE-73")
+@pytest.mark.spec("HS-5", "HS-45", "HS-54", "SE-73")
 def test_both_sides_come_to_the_same_session(make: Callable[..., Scene]) -> None:
     scene = make(keepalive=30_000, link_keepalive=20_000, roster=test_roster(epoch=77))
     initiator, responder = scene.new_initiator(), scene.new_responder()
@@ -100,7 +98,7 @@ def test_both_sides_come_to_the_same_session(make: Callable[..., Scene]) -> None
     assert (ours.keepalive, ours.epoch) == (20_000 if make is link_scene else 30_000, 77)
 
 
-@pytest.mark.spec("HS-5", "HS-9", "HS-10", "SE-8", "SE-28")
+@pytest.mark.spec("HS-5", "HS-9", "SE-8", "SE-28", "SE-29")
 def test_keys_are_those_of_the_formulas() -> None:
     scene = client_scene()
     draws = Draws("initiator")
@@ -120,7 +118,7 @@ def test_keys_are_those_of_the_formulas() -> None:
     assert session.next_event(NOW) == DataReceived(bytearray(b"hello"))
 
 
-@pytest.mark.spec("HS-5", "HS-9", "HS-42", "HS-43", "HS-44", "HS-45", "SE-1")
+@pytest.mark.spec("HS-5", "HS-9", "HS-11", "HS-42", "HS-43", "HS-45", "SE-30")
 def test_a_reply_has_its_parts_at_the_offsets_of_the_tables() -> None:
     scene = link_scene(roster=test_roster(epoch=0x0102), link_keepalive=0x2345)
     responder, draws = scene.new_responder(), Draws("responder")
@@ -196,6 +194,16 @@ def test_records_behind_confirm_are_the_first_of_the_session() -> None:
     assert theirs.next_event(NOW) == DataReceived(bytearray(b"second"))
 
 
+@pytest.mark.parametrize("behind", ["03000012", "02000011", "01000011", "03000010"])
+@pytest.mark.spec("FR-5", "FR-8", "HS-56", "HS-59")
+def test_a_header_behind_hello_is_refused_when_the_reply_is_out_and_without_its_body(behind: str) -> None:
+    scene = client_scene()
+    responder = scene.new_responder()
+    assert len(responder.receive_data(scene.new_initiator().hello() + bytes.fromhex(behind))) == 1216
+    assert responder.state is State.AWAIT_CONFIRM
+    assert refusal(responder, b"") is Reason.FRAME_HEADER
+
+
 @pytest.mark.spec("FR-8")
 def test_records_behind_the_reply_are_the_first_of_the_session() -> None:
     scene = client_scene()
@@ -252,7 +260,7 @@ def test_responder_ignores_a_confirm_with_another_number_and_one_of_another_sess
 
 
 @pytest.mark.parametrize("header", ["01000011", "02000011", "00000011", "03000010", "03000012", "0300ffff", "03000000"])
-@pytest.mark.spec("HS-56")
+@pytest.mark.spec("HS-2", "HS-56", "HS-59")
 def test_responder_ignores_any_frame_but_a_record_of_17_bytes_at_its_header(header: str) -> None:
     _, responder, _ = half_way(link_scene())
     assert refusal(responder, bytes.fromhex(header)) is Reason.FRAME_HEADER
@@ -301,7 +309,7 @@ CLIENT_0 = test_client(0)
         (anonymous_scene, lambda r: without(r, CLIENT_0), True),
     ],
 )
-@pytest.mark.spec("HS-58", "RO-56", "RO-58")
+@pytest.mark.spec("HS-58", "RO-56", "RO-58", "SV-12")
 def test_the_roster_in_force_at_confirm_decides_whether_the_initiator_is_still_admitted(
     make: Callable[..., Scene], change: Callable[[VerifiedRoster], VerifiedRoster], admitted: bool
 ) -> None:
@@ -311,6 +319,8 @@ def test_the_roster_in_force_at_confirm_decides_whether_the_initiator_is_still_a
     if admitted:
         assert responder.receive_data(confirm) == b""
         assert responder.state is State.ESTABLISHED
+        listed = {**{i: m.card for i, m in scene.roster.members.items()}, **scene.roster.clients}
+        assert outcome(responder).initiator == (listed[scene.identity.node_id] if scene.identity else None)
     else:
         assert refusal(responder, confirm) is Reason.ROSTER_CHANGED
 
@@ -414,6 +424,7 @@ def test_a_keepalive_that_the_protocol_does_not_have_is_the_callers_fault(wrong:
         client_scene(**wrong).welcome()
 
 
+@pytest.mark.spec("SE-79")
 def test_keepalives_unless_told_are_none_on_streams_and_15_seconds_on_links() -> None:
     welcome = link_scene().welcome()
     plain = Welcome(welcome.port, welcome.node_id, welcome.roster, welcome.accepted_keys, welcome.replay)

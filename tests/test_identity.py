@@ -67,8 +67,10 @@ def test_node_id_is_refused_if_its_text_is_another(text: str) -> None:
         NodeID.parse(text)
 
 
+@pytest.mark.spec("NO-1")
 def test_node_ids_order_as_unsigned_bytes() -> None:
-    values = [bytes(20), bytes(32), bytes(19) + b"\1", b"\x7f" * 20, b"\x80" * 20, b"\x80" * 32, b"\xff" * 20]
+    values = [bytes(20), bytes(32), bytes(19) + b"\2", b"\1" + bytes(19), b"\1" + bytes(31)]
+    values += [b"\x7f" * 20, b"\x80" * 20, b"\x80" * 32, b"\xff" * 20]
     assert sorted(map(NodeID, reversed(values))) == list(map(NodeID, values))
     assert len({NodeID(values[0]), NodeID(bytes(20)), NodeID(values[1])}) == 2
 

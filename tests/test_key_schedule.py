@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.pairs import expand, h, label, mac_of
 from xlattice_trio.crypto import Label, digest, hkdf_expand, hkdf_extract
 from xlattice_trio.handshake import key_schedule as ks
 from xlattice_trio.handshake.outcome import SessionSecrets
 from xlattice_trio.session.records import Sealer
+from xlattice_trio.testing.forge import expand, h, label, mac_of
 from xlattice_trio.wire.messages import RecordType
 
 KEY1, KEY2, SALT = bytes(range(0x20)), bytes(range(0x20, 0x40)), bytes(range(0x40, 0x60))

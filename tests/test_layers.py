@@ -7,7 +7,7 @@ L3 identity, roster
 L4 handshake, session, link  sans-IO: time and randomness are arguments
 L5 net                       + trio
 L6 node, cluster, client, services
-L7 cli, conformance, testing, speccheck
+L7 cli, conformance, testing, fuzz, speccheck, vectors
 """
 
 import ast
@@ -28,10 +28,10 @@ LAYERS = (
     {"handshake", "session", "link"},
     {"net"},
     {"node", "cluster", "client", "services"},
-    {"cli", "conformance", "testing", "speccheck", "__init__", "__version__", "__main__"},
+    {"cli", "conformance", "testing", "speccheck", "vectors", "fuzz", "__init__", "__version__", "__main__"},
 )
 LIBRARIES: tuple[set[str], ...] = (set(), {"attrs"}, {"attrs"}, {"attrs"}, {"attrs"}, {"attrs", "trio"})
-FOR_PEOPLE = {"attrs", "trio", "click", "rich", "hypothesis", "pytest"}  # L6, L7
+FOR_PEOPLE = {"attrs", "trio", "click", "rich", "markdown_it", "hypothesis", "pytest", "redis"}  # L6, L7
 # What brings time, chance or the network. L3 is free to: files have dates.
 PURE = {0, 1, 2, 4}
 IMPURE = {"asyncio", "datetime", "random", "secrets", "select", "socket", "ssl", "subprocess", "threading", "time"}

@@ -4,6 +4,7 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from ipaddress import IPv4Address, IPv6Network, ip_address
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import trio
 from trio.testing import MockClock, lockstep_stream_pair, memory_stream_pair, wait_all_tasks_blocked
 
-from tests.pairs import Scene, anonymous_scene, client_scene, forge_hello, member_stream_scene
+from tests.pairs import Scene, anonymous_scene, client_scene, member_stream_scene
 from tests.streams import read_all, tcp_pair
+from tests.test_responder import FAULTS, faulty
 from xlattice_trio import limits
 from xlattice_trio.errors import ErrorCode, HandshakeRefused, PeerReported, RefusalReason, UsageError
 from xlattice_trio.net.dial import initiate, open_secure_stream
@@ -42,6 +44,7 @@ async def shake_hands(scene: Scene, a: trio.abc.Stream, b: trio.abc.Stream) -> t
     return streams["initiator"], streams["responder"]
 
 
+@pytest.mark.spec("SE-73")
 @pytest.mark.parametrize("scene", [member_stream_scene, client_scene, anonymous_scene])
 @pytest.mark.parametrize("make", [memory_stream_pair, lockstep_stream_pair])
 async def test_both_sides_agree_on_everything(
@@ -89,6 +92,135 @@ async def test_bytes_that_trickle_in_do_not_extend_the_responders_deadline(autoj
         with pytest.raises(HandshakeRefused) as caught:
             await respond(b, scene.welcome(), deadline=5)
     assert caught.value.reason is RefusalReason.DEADLINE
+
+
+@pytest.mark.spec("HS-3")
+async def test_a_hello_that_is_not_answered_is_a_failure_and_nothing_else_is_tried() -> None:
+    scene = client_scene()
+    heard: list[bytes] = []
+
+    async def hear(stream: trio.SocketStream) -> None:
+        async with stream:
+            heard.append(bytes(await stream.receive_some(scene_hello_size)))
+
+    scene_hello_size = len(scene.new_initiator().hello())
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, hear, 0, host="127.0.0.1"))
+        with pytest.raises(HandshakeRefused) as caught:
+            await open_secure_stream("127.0.0.1", listeners[0].socket.getsockname()[1], scene.intent())
+        assert caught.value.reason is RefusalReason.TRANSPORT_CLOSED
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert [(hello[0], hello[4:6], len(hello)) for hello in heard] == [(1, b"\0\2", scene_hello_size)]
+
+
+class Clogged(trio.abc.Stream):
+    """A transport on which the write of that number fails, or never ends."""
+
+    def __init__(self, transport: trio.abc.Stream, number: int, how: str) -> None:
+        self.transport, self.number, self.how = transport, number, how
+        self.writes = 0
+        self.closed = False
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes += 1
+        if self.writes - 1 != self.number:
+            await self.transport.send_all(data)
+        elif self.how == "breaks":
+            raise trio.BrokenResourceError
+        else:
+            await trio.sleep_forever()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.transport.receive_some(max_bytes)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        self.closed = True
+        await self.transport.aclose()
+
+
+@pytest.mark.spec("HS-83", "HS-76", "HS-77")
+@pytest.mark.parametrize(("how", "reason"), [("breaks", "TRANSPORT_CLOSED"), ("never ends", "DEADLINE")])
+@pytest.mark.parametrize("what", ["Hello", "HelloReply", "Confirm"])
+async def test_a_message_of_the_handshake_that_cannot_be_written_fails_it(
+    what: str, how: str, reason: str, autojump_clock: MockClock
+) -> None:
+    a, b = memory_stream_pair()
+    scene = client_scene()
+    clogged = Clogged(b if what == "HelloReply" else a, 1 if what == "Confirm" else 0, how)
+    failures: dict[str, RefusalReason] = {}
+
+    async def run(side: str) -> None:
+        try:
+            if side == "initiator":
+                await initiate(a if what == "HelloReply" else clogged, scene.intent(), deadline=5)
+            else:
+                await respond(clogged if what == "HelloReply" else b, scene.welcome(), deadline=7)
+        except HandshakeRefused as exc:
+            failures[side] = exc.reason
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, "initiator")
+        nursery.start_soon(run, "responder")
+    assert set(failures) == {"initiator", "responder"}
+    assert failures["responder" if what == "HelloReply" else "initiator"] is RefusalReason[reason]
+    assert clogged.closed
+
+
+@pytest.mark.spec("HS-4", "HS-52", "SE-4")
+@pytest.mark.parametrize("reply", [b"\2\0\4\xbc" + bytes(1212), b"\3\0\0\x11" + bytes(17)])
+async def test_an_initiator_says_nothing_about_a_reply_that_it_refuses(reply: bytes) -> None:
+    transport = Watched(reply)
+    with pytest.raises(HandshakeRefused):
+        await initiate(transport, client_scene().intent())
+    assert transport.calls == ["send_all", "receive_some", "aclose"]
+
+
+@pytest.mark.spec("HS-76", "SV-36")
+async def test_one_deadline_covers_all_addresses_of_a_host_and_the_handshake(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, _ = memory_stream_pair()
+
+    async def slow(*_args: object, **_options: object) -> trio.abc.Stream:
+        await trio.sleep(6)  # for the addresses that do not answer
+        return ours
+
+    monkeypatch.setattr(trio, "open_tcp_stream", slow)
+    with pytest.raises(HandshakeRefused) as caught:
+        await open_secure_stream("node.example", 1, client_scene().intent())
+    assert caught.value.reason is RefusalReason.DEADLINE
+    assert trio.current_time() == limits.HANDSHAKE_DEADLINE
+
+
+@pytest.mark.spec("FR-5", "FR-7", "HS-46", "HS-56", "HS-59")
+@pytest.mark.parametrize("together", [True, False])
+async def test_a_bad_header_behind_hello_ends_the_handshake_behind_the_reply_at_once(
+    together: bool, autojump_clock: MockClock
+) -> None:
+    a, b = memory_stream_pair()
+    scene = client_scene()
+    hello, behind = scene.new_initiator().hello(), b"\x03\0\0\x12"
+    said = b""
+
+    async def talk() -> None:
+        nonlocal said
+        await a.send_all(hello + behind if together else hello)
+        said += await a.receive_some()
+        if not together:
+            await a.send_all(behind)
+        said += await read_all(a)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(talk)
+        with pytest.raises(HandshakeRefused) as caught:
+            await respond(b, scene.welcome())
+    assert caught.value.reason is RefusalReason.FRAME_HEADER
+    assert (len(said), said[0]) == (1216, 2)  # the same, however the bytes were cut
+    assert trio.current_time() < 1
 
 
 async def test_the_end_of_the_connection_fails_the_handshake_on_either_side() -> None:
@@ -161,25 +293,94 @@ async def test_keepalives_are_sent_beside_the_handler() -> None:
         await stream.aclose()
 
 
-@pytest.mark.spec("HS-19", "HS-20")
-@pytest.mark.parametrize("fault", ["mac", "signature", "sealed", "garbage", "header"])
-async def test_a_refused_connection_gets_no_byte(fault: str, caplog: pytest.LogCaptureFixture) -> None:
-    scene = client_scene()
-    hellos: dict[str, Callable[[], bytes]] = {
-        "mac": lambda: forge_hello(scene)[:-1] + b"\0",
-        "signature": lambda: forge_hello(scene, signature=bytes(256)),
-        "sealed": lambda: forge_hello(scene, kem_ciphertext=bytes(256)),
-        "garbage": lambda: b"GET / HTTP/1.1\r\n\r\n",
-        "header": lambda: b"\x02\0\0\0",
-    }
-    hello = hellos[fault]()
+OTHER_PROTOCOLS = {
+    "a HelloReply": b"\x02\0\0\0",
+    "HTTP": b"GET / HTTP/1.1\r\n\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "TLS": bytes.fromhex("16030100c4010000c00303") + bytes(190),
+    "SSH": b"SSH-2.0-OpenSSH_9.6\r\n",
+    "protocol 1": bytes.fromhex("7a41") + bytes(range(254)),  # an RSA ciphertext of 256 bytes, and nothing around it
+    "protocol 1 in a frame": bytes.fromhex("010008a4") + bytes.fromhex("7a41") + bytes(2210),
+    "version 1": bytes.fromhex("010008a400010100") + bytes(2208),
+}
+
+
+@pytest.mark.spec("HS-19", "FR-2")
+@pytest.mark.parametrize("make", [client_scene, member_stream_scene])
+@pytest.mark.parametrize("protocol", OTHER_PROTOCOLS)
+async def test_what_is_no_hello_gets_no_byte(
+    make: Callable[[], Scene], protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    data = OTHER_PROTOCOLS[protocol]
     caplog.set_level(logging.INFO)
-    async with served(scene) as port:
+    async with served(make()) as port:
         async with await trio.open_tcp_stream("127.0.0.1", port) as transport:
-            await transport.send_all(hello)
+            await transport.send_all(data)
             assert await read_all(transport) == b""
         await wait_all_tasks_blocked()
     assert len([record for record in caplog.records if "ignored" in record.message]) == 1
+
+
+class Watched(trio.abc.Stream):
+    """A transport that brings one message, and what is done with it."""
+
+    def __init__(self, message: bytes) -> None:
+        self.message = message
+        self.calls: list[str] = []
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        self.calls.append("receive_some")
+        await trio.lowlevel.checkpoint()
+        message, self.message = self.message, b""
+        return message
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        self.calls.append("send_all")
+        await trio.lowlevel.checkpoint()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        raise NotImplementedError
+
+    async def aclose(self) -> None:
+        self.calls.append("aclose")
+        await trio.lowlevel.checkpoint_if_cancelled()
+
+
+COMPLETE = [(reason, fault) for reason, fault in FAULTS if reason is not RefusalReason.FRAME_HEADER]
+
+
+@pytest.mark.spec("HS-4", "HS-19", "HS-20", "SE-4")
+@pytest.mark.parametrize(("reason", "fault"), COMPLETE, ids=lambda x: x.name if isinstance(x, RefusalReason) else "")
+async def test_whichever_check_a_whole_hello_fails_the_same_is_done_about_it(
+    reason: RefusalReason, fault: dict[str, Any], autojump_clock: MockClock
+) -> None:
+    scene, hello = faulty(fault)
+    transport = Watched(hello)
+    began = trio.current_time()
+    with pytest.raises(HandshakeRefused) as caught:
+        await respond(transport, scene.welcome(), draw=scene.responder_draws)
+    assert caught.value.reason is reason
+    assert transport.calls == ["receive_some", "aclose"]
+    assert trio.current_time() == began
+
+
+@pytest.mark.spec("HS-19", "HS-20")
+@pytest.mark.parametrize(("reason", "fault"), COMPLETE, ids=lambda x: x.name if isinstance(x, RefusalReason) else "")
+async def test_whichever_check_a_whole_hello_fails_its_sender_sees_the_same_end(
+    reason: RefusalReason, fault: dict[str, Any]
+) -> None:
+    scene, hello = faulty(fault)
+    ours, theirs = await tcp_pair()
+    async with trio.open_nursery() as nursery:
+
+        async def refuse() -> None:
+            with pytest.raises(HandshakeRefused):
+                await respond(ours, scene.welcome(), draw=scene.responder_draws)
+
+        nursery.start_soon(refuse)
+        await theirs.send_all(hello)
+        assert await read_all(theirs) == b""  # an end, no reset
+    await theirs.aclose()
 
 
 @pytest.mark.spec("HS-23", "HS-64")
@@ -193,6 +394,27 @@ async def test_the_gate_closes_strangers_before_they_say_anything() -> None:
     async with served(scene, gate=None) as port:
         stream = await open_secure_stream("127.0.0.1", port, scene.intent())
         await stream.aclose()
+
+
+@pytest.mark.spec("HS-74")
+async def test_a_connection_that_is_closed_for_its_source_or_a_limit_counts_for_nothing() -> None:
+    scene = member_stream_scene(roster=test_roster(hosts=["127.0.0.2", "127.0.0.3", "127.0.0.4"]))
+    slots = Slots(PortLimits(limit_loopback=True, handshakes_per_source=1))
+    async with served(scene, gate=SourceGate(scene.roster), slots=slots) as port:
+        for _ in range(3):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stranger:
+                assert await read_all(stranger) == b""
+        assert (slots._connections, slots._handshakes, slots._buckets) == (0, 0, {})
+        async with await trio.open_tcp_stream("127.0.0.1", port, local_address="127.0.0.2") as first:
+            await wait_all_tasks_blocked()
+            (bucket,) = slots._buckets.values()
+            tokens = bucket.tokens
+            async with await trio.open_tcp_stream("127.0.0.1", port, local_address="127.0.0.2") as second:
+                assert await read_all(second) == b""
+            (bucket,) = slots._buckets.values()
+            assert (slots._connections, slots._handshakes, bucket.tokens) == (1, 1, tokens)
+            await first.send_eof()
+            assert await read_all(first) == b""
 
 
 @pytest.mark.spec("HS-24", "HS-72")
@@ -289,6 +511,7 @@ async def test_running_out_of_descriptors_is_logged_and_waited_out(
 # ---- limits ------------------------------------------------------------------
 
 
+@pytest.mark.spec("HS-72")
 def test_a_source_is_an_ipv4_address_or_an_ipv6_64() -> None:
     slots = Slots(PortLimits())
     assert slots.source_of(ip_address("192.0.2.1")) == ip_address("192.0.2.1")
@@ -329,6 +552,7 @@ def test_a_burst_and_then_the_rate() -> None:
     assert slots.refusal(A, 100.0) is not None
 
 
+@pytest.mark.spec("HS-72")
 def test_handshakes_are_bounded_per_source_and_over_all() -> None:
     slots = Slots(PortLimits(handshakes=3, handshakes_per_source=2, burst=100))
     first = slots.enter(A, 0.0)
@@ -346,6 +570,7 @@ def test_handshakes_are_bounded_per_source_and_over_all() -> None:
     assert slots.refusal(B, 0.0) is None
 
 
+@pytest.mark.spec("HS-72")
 def test_connections_are_bounded_established_ones_included() -> None:
     slots = Slots(PortLimits(connections=2))
     first = slots.enter(A, 0.0)

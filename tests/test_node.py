@@ -1,14 +1,17 @@
-"""A member from its start to its end: services, rosters, keys, shutdown. Spec 3.7 to 3.11, 8."""
+"""A member from its start to its end: services, links, rosters, keys, shutdown. Spec 3.7 to 3.11, 7.9, 7.10, 8."""
 
 import os
 import signal
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from tests.networks import intent
 from tests.nodes import (
     LogWatch,
     ask,
@@ -20,14 +23,17 @@ from tests.nodes import (
     running_node,
     watched_log,
     with_card,
+    without,
 )
 from xlattice_trio.client import ClusterClient, NoMemberReachable, open_member_stream
+from xlattice_trio.cluster.liveness import Liveness
 from xlattice_trio.errors import ErrorCode, IdentityError, PeerReported, StorageError, Truncated, UsageError
-from xlattice_trio.handshake.initiator import Intent
+from xlattice_trio.handshake.initiator import Initiator
 from xlattice_trio.identity.card import make_card, verify_card
 from xlattice_trio.identity.keys import local_identity
 from xlattice_trio.identity.storage import (
     PREVIOUS_CK_FILE,
+    load_held_roster,
     load_identity,
     load_next,
     load_previous,
@@ -35,13 +41,13 @@ from xlattice_trio.identity.storage import (
     save_held_roster,
     save_next,
 )
-from xlattice_trio.net.dial import open_secure_stream
+from xlattice_trio.limits import LINK_BYE_DEADLINE
 from xlattice_trio.net.listen import PortLimits
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.node import NodeConfig, run_node
 from xlattice_trio.services.registry import ServiceContext
 from xlattice_trio.testing.identities import test_client, test_identity
-from xlattice_trio.wire.messages import ClientAccess, Purpose, Role
+from xlattice_trio.wire.messages import ClientAccess, Role
 
 LISTED = ClientAccess.LISTED
 
@@ -54,6 +60,16 @@ async def reported(stream: SecureStream) -> PeerReported:
     cause = caught.value.__cause__
     assert isinstance(cause, PeerReported)
     return cause
+
+
+@pytest.fixture
+def log() -> Iterator[LogWatch]:
+    with watched_log() as watch:
+        yield watch
+
+
+def reload() -> None:
+    os.kill(os.getpid(), signal.SIGHUP)
 
 
 # ---- services ----------------------------------------------------------------
@@ -92,7 +108,7 @@ async def test_a_member_asks_another_over_the_cluster_port(tmp_path: Path, nurse
     assert seen == [(Role.MEMBER, peer.node_id, "who")]
 
 
-@pytest.mark.spec("SV-8")
+@pytest.mark.spec("SV-8", "EL-2")
 async def test_an_unknown_service_is_answered_with_an_error(tmp_path: Path, nursery: trio.Nursery) -> None:
     roster = loopback_roster(free_ports(), members=1)
     async with running_node(tmp_path / "node", roster, services={}):
@@ -101,22 +117,109 @@ async def test_an_unknown_service_is_answered_with_an_error(tmp_path: Path, nurs
         await stream.aclose()
 
 
-async def test_a_link_is_answered_with_an_error(tmp_path: Path) -> None:
-    roster = loopback_roster(free_ports())
+# ---- links -------------------------------------------------------------------
+
+
+@pytest.mark.spec("LK-1", "LK-27", "LK-33", "LK-41", "LK-50", "SV-23")
+async def test_a_roster_that_is_loaded_at_one_member_spreads_and_all_part_with_bye(
+    tmp_path: Path, log: LogWatch
+) -> None:
+    ports = free_ports()
+    roster = loopback_roster(ports)
+    async with AsyncExitStack() as stack:
+        nodes = [
+            await stack.enter_async_context(
+                running_node(tmp_path / f"node-{i}", roster, number=i, handle_signals=i == 0, keepalive=0)
+            )
+            for i in range(3)
+        ]
+        for _ in nodes:
+            await log.until("3 of 3 members live, quorate")
+        save_held_roster(nodes[0].directory, loopback_roster(ports, epoch=2), 2)
+        reload()
+        for _ in nodes:
+            await log.until("epoch 2 is in force")
+        for node in nodes:
+            held = load_held_roster(node.directory)
+            assert held is not None
+            assert (held.roster.epoch, held.highest) == (2, 2)
+        with trio.fail_after(LINK_BYE_DEADLINE / 2):
+            nodes[0].stop.set()
+            await nodes[0].stopped.wait()
+            for _ in range(2):
+                await log.until(f"link with {nodes[0].identity.name}: over: the peer said Bye")
+
+
+@pytest.mark.spec("RO-58", "LK-55", "LK-57")
+async def test_a_removed_node_is_told_nothing_and_is_linked_again_when_it_is_back(
+    tmp_path: Path, log: LogWatch
+) -> None:
+    ports = free_ports()
+    roster = loopback_roster(ports, members=2)
+    async with (
+        running_node(tmp_path / "node-0", roster, handle_signals=True) as node,
+        running_node(tmp_path / "node-1", roster, number=1) as gone,
+    ):
+        for _ in range(2):
+            await log.until("2 of 2 members live, quorate")
+        save_held_roster(node.directory, loopback_roster(ports, members=1, epoch=2), 2)
+        reload()
+        await log.until("1 of 1 members live, quorate")
+        await log.until("1 of 2 members live, not quorate")
+        held = load_held_roster(gone.directory)
+        assert held is not None
+        assert held.roster.epoch == 1
+        save_held_roster(node.directory, loopback_roster(ports, members=2, epoch=3), 3)
+        reload()
+        for _ in range(2):
+            await log.until("2 of 2 members live, quorate")
+
+
+async def test_a_service_learns_who_is_alive(tmp_path: Path, nursery: trio.Nursery, log: LogWatch) -> None:
+    seen = []
+
+    async def look(stream: SecureStream, context: ServiceContext) -> None:
+        seen.append(context.liveness())
+
+    roster = loopback_roster(free_ports(), members=2)
+    services = on_both_ports(look=look)
+    async with running_node(tmp_path / "node-0", roster, services=services) as node:
+        client = ClusterClient(cluster_card(roster))
+        for peers in ((), (test_identity(1).node_id,)):
+            async with AsyncExitStack() as stack:
+                if peers:
+                    await stack.enter_async_context(running_node(tmp_path / "node-1", roster, number=1))
+                    await log.until("2 of 2 members live, quorate")
+                    await log.until("2 of 2 members live, quorate")
+                stream = await client.open_stream("look", nursery=nursery, member=node.identity.node_id)
+                assert await stream.receive_some() == b""
+                await stream.aclose()
+            assert seen[-1] == Liveness(frozenset(peers), 2, True)
+
+
+@pytest.mark.spec("LK-54", "RO-56", "RO-58")
+@pytest.mark.parametrize("removed", ["initiator", "responder"])
+async def test_a_handshake_that_a_new_roster_does_not_admit_ends_without_a_word(
+    tmp_path: Path, log: LogWatch, removed: str
+) -> None:
+    ports = free_ports()
+    roster = loopback_roster(ports, members=3)
     low, high = sorted((test_identity(0), test_identity(1)), key=lambda identity: identity.node_id)
     number = int(high.name[-1])
-    async with running_node(tmp_path / "node", roster, number=number):
-        intent = Intent(
-            peer=high.card,
-            cluster_id=roster.cluster_id,
-            role=Role.MEMBER,
-            purpose=Purpose.LINK,
-            identity=low,
-            knock=roster.knock,
-        )
-        stream = await open_secure_stream(roster.members[high.node_id].host, roster.cluster_port, intent)
-        assert (await reported(stream)).code is ErrorCode.UNKNOWN_SERVICE
-        await stream.aclose()
+    initiator = Initiator(intent(low, roster, high.node_id))
+    async with running_node(tmp_path / "node", roster, number=number, handle_signals=True) as node:
+        host = roster.members[high.node_id].host
+        async with await trio.open_tcp_stream(host, roster.cluster_port) as transport:
+            await transport.send_all(initiator.hello())
+            reply = bytearray()
+            while not initiator.established:
+                reply += await transport.receive_some()
+                initiator.receive_data(bytes(reply), trio.current_time())
+            gone = low if removed == "initiator" else high
+            save_held_roster(node.directory, without(roster, gone, epoch=2), 2)
+            reload()
+            with trio.fail_after(5):  # and not when the handshake's time is over
+                assert await transport.receive_some() == b""
 
 
 # ---- start -------------------------------------------------------------------
@@ -167,7 +270,7 @@ async def test_a_stopping_node_lets_its_sessions_end_with_bye(tmp_path: Path, nu
             await ask(ClusterClient(cluster_card(roster)), nursery)
 
 
-@pytest.mark.spec("SV-25", "SV-26")
+@pytest.mark.spec("SV-25", "SV-26", "EL-2")
 async def test_what_is_left_after_the_grace_time_is_told_that_the_node_stops(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
@@ -208,22 +311,12 @@ async def test_signals_stop_a_node(tmp_path: Path) -> None:
 # ---- rosters and keys --------------------------------------------------------
 
 
-@pytest.fixture
-def log() -> Iterator[LogWatch]:
-    with watched_log() as watch:
-        yield watch
-
-
-def reload() -> None:
-    os.kill(os.getpid(), signal.SIGHUP)
-
-
 async def epoch_in_force(client: ClusterClient, nursery: trio.Nursery) -> int:
     async with await client.open_stream("echo", nursery=nursery) as stream:
         return stream.established.epoch
 
 
-@pytest.mark.spec("RO-55", "RO-57")
+@pytest.mark.spec("RO-55", "RO-57", "EL-2")
 async def test_a_new_roster_ends_the_sessions_that_it_does_not_admit_and_no_others(
     tmp_path: Path, nursery: trio.Nursery
 ) -> None:
@@ -250,7 +343,7 @@ async def test_a_new_roster_ends_the_sessions_that_it_does_not_admit_and_no_othe
             await ask(ClusterClient(cluster_card(roster), test_client(1)), nursery, member=member)
 
 
-@pytest.mark.spec("RO-58", "RO-59")
+@pytest.mark.spec("RO-58", "RO-59", "EL-2")
 async def test_a_removed_node_serves_nothing_until_it_is_back(
     tmp_path: Path, nursery: trio.Nursery, log: LogWatch
 ) -> None:
@@ -276,6 +369,31 @@ async def test_a_removed_node_serves_nothing_until_it_is_back(
         assert await ask(ClusterClient(card), nursery, member=member) == b"question"
 
 
+@pytest.mark.spec("RO-57", "RO-68")
+async def test_the_new_place_is_open_before_the_old_one_is_left(
+    tmp_path: Path, nursery: trio.Nursery, log: LogWatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster_port, client_port, other_port = free_ports(3)
+    roster = loopback_roster((cluster_port, client_port), members=1)
+    old_answered = []
+    open_listeners = trio.open_tcp_listeners
+
+    async def open_tcp_listeners(port: int, **options: Any) -> list[trio.SocketListener]:
+        listeners = await open_listeners(port, **options)
+        if port == other_port:
+            old_answered.append(await ask(ClusterClient(cluster_card(roster)), nursery))
+        return listeners
+
+    monkeypatch.setattr(trio, "open_tcp_listeners", open_tcp_listeners)
+    async with running_node(tmp_path / "node", roster, handle_signals=True) as node:
+        new = loopback_roster((cluster_port, other_port), members=1, epoch=2)
+        save_held_roster(node.directory, new, 2)
+        reload()
+        await log.until(f"client port on 127.0.0.1:{other_port}")
+        assert old_answered == [b"question"]
+        assert await ask(ClusterClient(cluster_card(new)), nursery) == b"question"
+
+
 async def test_a_new_client_port_is_listened_on_and_sessions_go_on(
     tmp_path: Path, nursery: trio.Nursery, log: LogWatch
 ) -> None:
@@ -293,6 +411,19 @@ async def test_a_new_client_port_is_listened_on_and_sessions_go_on(
         await stream.aclose()
         with pytest.raises(NoMemberReachable):
             await ask(ClusterClient(cluster_card(roster)), nursery)
+
+
+@pytest.mark.spec("RO-42", "RO-43")
+async def test_an_override_may_go_back_to_what_was_overridden(
+    tmp_path: Path, nursery: trio.Nursery, log: LogWatch
+) -> None:
+    ports = free_ports()
+    old, roster = (loopback_roster(ports, members=1, epoch=epoch) for epoch in (4, 5))
+    async with running_node(tmp_path / "node", roster, handle_signals=True) as node:
+        for epoch, forced in ((4, old), (5, roster)):
+            save_held_roster(node.directory, forced, 5)
+            reload()
+            await log.until(f"epoch {epoch} is in force")
 
 
 @pytest.mark.spec("RO-34", "RO-41", "RO-43")

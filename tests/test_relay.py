@@ -1,5 +1,6 @@
 """A session carried on to another connection: ends as ends, failures as failures. Spec 8.4."""
 
+import errno
 import hashlib
 import math
 import os
@@ -460,8 +461,8 @@ async def test_what_the_peer_did_finish_ends_cleanly_even_if_the_session_fails_t
 
 # ---- words -------------------------------------------------------------------
 
-REFUSED = ConnectionRefusedError(111, "Connection refused")
-UNREACHABLE = OSError(101, "Network is unreachable")
+REFUSED = ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+UNREACHABLE = OSError(errno.ENETUNREACH, "Error connecting to ('192.0.2.1', 80): Network is unreachable")
 
 
 def caused(exc: Exception, cause: BaseException) -> Exception:
@@ -474,6 +475,9 @@ def caused(exc: Exception, cause: BaseException) -> Exception:
     [
         (REFUSED, "Connection refused"),
         (OSError("all attempts failed"), "all attempts failed"),
+        (UNREACHABLE, "Network is unreachable"),
+        (TimeoutError(None, "no answer within 10 s"), "no answer within 10 s"),
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "Name or service not known"),
         (OSError(), "OSError"),
         (ValueError("what"), "what"),
         (caused(OSError("all"), ExceptionGroup("all", [REFUSED, REFUSED])), "Connection refused"),
@@ -481,6 +485,8 @@ def caused(exc: Exception, cause: BaseException) -> Exception:
             caused(OSError("all"), ExceptionGroup("all", [REFUSED, UNREACHABLE])),
             "Connection refused, Network is unreachable",
         ),
+        (caused(OSError("all"), ExceptionGroup("all", [OSError("another family"), REFUSED])), "Connection refused"),
+        (caused(OSError("all"), ExceptionGroup("all", [OSError("another family")])), "another family"),
         (caused(OSError("one"), REFUSED), "Connection refused"),
         (caused(OSError(5, "Input/output error"), ValueError("inner")), "Input/output error"),
     ],

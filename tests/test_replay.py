@@ -26,7 +26,7 @@ def test_a_digest_is_new_once() -> None:
 
 
 @pytest.mark.parametrize("room", [CAPACITY, CAPACITY + 1])
-@pytest.mark.spec("HS-60", "HS-61")
+@pytest.mark.spec("HS-60", "HS-61", "EL-7")
 def test_a_full_cache_drops_what_was_inserted_first(room: int) -> None:
     cache = ReplayCache(room) if room != CAPACITY else ReplayCache()
     for number in range(room):
@@ -102,7 +102,7 @@ def test_an_anonymous_hello_is_not_remembered_and_draws_another_reply() -> None:
     assert replies[0][36:] != replies[1][36:]
 
 
-@pytest.mark.spec("HS-21", "HS-28")
+@pytest.mark.spec("HS-28")
 def test_a_replay_seen_on_either_port_is_refused_also_when_it_was_inserted_by_hand() -> None:
     for scene in (client_scene(), anonymous_scene(), link_scene(identity=nodes()[0])):
         hello = forge_hello(scene)
@@ -112,7 +112,7 @@ def test_a_replay_seen_on_either_port_is_refused_also_when_it_was_inserted_by_ha
         assert caught.value.reason is RefusalReason.REPLAY_SEEN
 
 
-@pytest.mark.spec("HS-21")
+@pytest.mark.spec("HS-60")
 def test_a_hello_stays_remembered_when_its_handshake_fails_later() -> None:
     scene = link_scene()
     responder = scene.new_responder()

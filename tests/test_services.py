@@ -311,7 +311,7 @@ async def test_echo_ends_when_the_node_stops(autojump_clock: MockClock) -> None:
     assert running.failure is None
 
 
-@pytest.mark.spec("SV-17", "SV-25")
+@pytest.mark.spec("SV-24")
 async def test_echo_does_not_say_bye_to_a_peer_that_is_still_sending(autojump_clock: MockClock) -> None:
     near, far = secure_memory_pair()
     async with served(make_echo(""), near) as running:
@@ -495,7 +495,6 @@ async def test_a_server_that_closes_first_ends_the_stream_cleanly() -> None:
     assert running.failure is None
 
 
-@pytest.mark.spec("SV-1", "SV-2")
 async def test_each_stream_has_a_connection_of_its_own() -> None:
     connections = 0
 

@@ -43,7 +43,7 @@ def test_every_row_keeps_its_line(tmp_path: Path) -> None:
     assert dict(kind.cells) == {"field": "kind", "type": "u8", "meaning": "what | it is", "bounds": "enum Kind"}
     assert str(name.place) == f"{tmp_path / '01-one.md'}:8"
     assert name["meaning"] == ""
-    assert spec.sections == {"5.2"}
+    assert spec.sections == {"5.2": "Message Thing"}
 
 
 def test_places_inside_the_working_directory_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,7 +166,7 @@ def test_a_table_that_no_decoder_can_be_made_from_is_a_difference(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written(tmp_path, MESSAGE.replace("`u8`", "`u9`"))
-    for name in ("compare", "_not_built", "_citations"):
+    for name in ("compare", "read_items", "requirement_faults", "_sections"):
         monkeypatch.setattr(speccheck, name, lambda *_: [])
     (difference,) = speccheck.check(tmp_path).differences
     assert difference.startswith(f"{tmp_path / '01-one.md'}:7 ")

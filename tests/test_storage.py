@@ -252,6 +252,49 @@ def test_private_key_is_refused_when_others_have_access(node_dir: Path, name: st
     refused(FileProblem.OPEN_TO_OTHERS, node_dir / name, lambda: storage.load_identity(node_dir))
 
 
+@pytest.mark.parametrize("bits", [0o777, 0o702, 0o2707])
+def test_directory_is_refused_where_every_user_can_replace_the_files(node_dir: Path, bits: int) -> None:
+    storage.save_held_roster(node_dir, a_roster(), 1)
+    node_dir.chmod(bits)
+    calls: list[Callable[[], object]] = [
+        lambda: storage.load_identity(node_dir),
+        lambda: storage.load_held_roster(node_dir),
+        lambda: storage.load_authority(node_dir),
+        lambda: storage.save_identity(node_dir, NODE),
+        lambda: storage.save_authority(node_dir, authority()),
+    ]
+    before = names(node_dir)
+    for call in calls:
+        refused(FileProblem.OPEN_TO_OTHERS, node_dir, call)
+    assert names(node_dir) == before
+
+
+@pytest.mark.parametrize("bits", [0o700, 0o500, 0o755, 0o1777, 0o1733])
+def test_directory_is_used_where_only_its_owner_can_replace_the_files(
+    node_dir: Path, bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    node_dir.chmod(bits)
+    assert storage.load_identity(node_dir) == NODE
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("bits", [0o770, 0o2775])
+def test_directory_where_its_group_can_replace_the_files_is_warned_of_once(
+    node_dir: Path, bits: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    node_dir.chmod(bits)
+    for _ in range(2):
+        assert storage.load_identity(node_dir) == NODE
+    (record,) = caplog.records
+    assert str(node_dir) in record.getMessage()
+
+
+def test_directory_without_modes_is_used(node_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node_dir.chmod(0o777)
+    monkeypatch.setattr(files, "_HAS_MODES", False)
+    assert storage.load_identity(node_dir) == NODE
+
+
 @pytest.mark.parametrize("bits", [0o600, 0o400, 0o700])
 def test_private_key_is_loaded_when_only_its_owner_has_access(node_dir: Path, bits: int) -> None:
     (node_dir / "sk.pem").chmod(bits)
@@ -330,8 +373,54 @@ def test_private_key_file_is_refused_when_it_holds(node_dir: Path, case: str, na
     refused(problem, node_dir / name, lambda: storage.load_identity(node_dir), found)
 
 
-def test_private_key_file_of_the_greatest_size_is_loaded(node_dir: Path) -> None:
-    (node_dir / "sk.pem").write_bytes(KEY_PEM + b"\n" * (65_536 - len(KEY_PEM)))
+def test_file_of_the_greatest_size_is_read_and_a_larger_one_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 1000)
+    assert files.read_file(path, 1000, private=False) == b"x" * 1000
+    refused(FileProblem.DAMAGED, path, lambda: files.read_file(path, 999, private=False))
+
+
+MORE_THAN_A_KEY = {
+    "a line before": b"key of node-0\n" + KEY_PEM,
+    "an empty line before": b"\n" + KEY_PEM,
+    "a byte order mark": b"\xef\xbb\xbf" + KEY_PEM,
+    "a line after": KEY_PEM + b"key of node-0\n",
+    "an empty line after": KEY_PEM + b"\n",
+    "a space after": KEY_PEM[:-1] + b" \n",
+    "the key twice": KEY_PEM + KEY_PEM,
+    "another key after": KEY_PEM + private_key_pem(identity(1).sk_priv, None),
+    "its card after": KEY_PEM + armour(NODE.card.card),
+    "a header": KEY_PEM.replace(b"KEY-----\n", b"KEY-----\nName: node-0\n\n", 1),
+    "another last line": KEY_PEM.replace(b"END PRIVATE", b"END ENCRYPTED PRIVATE"),
+    "no last line": KEY_PEM[: KEY_PEM.index(b"-----END")],
+}
+
+
+@pytest.mark.spec("ID-35")
+@pytest.mark.parametrize("case", MORE_THAN_A_KEY)
+def test_private_key_file_is_refused_when_it_does_not_hold_one_key_alone(node_dir: Path, case: str) -> None:
+    (node_dir / "sk.pem").write_bytes(MORE_THAN_A_KEY[case])
+    with pytest.raises(FileRefused) as caught:
+        storage.load_identity(node_dir)
+    assert (caught.value.problem, caught.value.path) == (FileProblem.DAMAGED, node_dir / "sk.pem")
+
+
+@pytest.mark.spec("ID-35")
+@pytest.mark.usefixtures("few_rounds")
+@pytest.mark.parametrize("passphrase", [None, PASSPHRASE])
+def test_private_key_file_is_written_with_one_key_alone(tmp_path: Path, passphrase: bytes | None) -> None:
+    storage.save_identity(tmp_path, NODE, passphrase)
+    label = "PRIVATE KEY" if passphrase is None else "ENCRYPTED PRIVATE KEY"
+    for name in ("sk.pem", "ck.pem"):
+        first, *body, last, end = (tmp_path / name).read_text().split("\n")
+        assert (first, last, end) == (f"-----BEGIN {label}-----", f"-----END {label}-----", "")
+        assert b64decode("".join(body), validate=True)[0] == 0x30
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_private_key_file_is_loaded_whatever_its_line_ends(node_dir: Path, end: bytes) -> None:
+    pem = KEY_PEM.removesuffix(b"\n")
+    (node_dir / "sk.pem").write_bytes((pem.replace(b"\n", end) if end == b"\r\n" else pem) + end)
     assert storage.load_identity(node_dir) == NODE
 
 
@@ -359,7 +448,7 @@ def write_private(path: Path, data: bytes) -> None:
     path.chmod(0o600)
 
 
-@pytest.mark.spec("ID-23", "RO-12", "RO-26", "RO-32")
+@pytest.mark.spec("ID-23", "RO-12", "RO-26", "RO-32", "ID-20", "RO-9", "ID-40")
 @pytest.mark.parametrize("label", TEXTS)
 def test_armoured_file_is_refused_when_it_is_damaged_or_wrong(tmp_path: Path, label: str) -> None:
     load, text, message = TEXTS[label]
@@ -412,6 +501,7 @@ def test_authority_is_refused_when_others_have_access(tmp_path: Path) -> None:
 # ---- cards and rosters -------------------------------------------------------
 
 
+@pytest.mark.spec("RO-3")
 @pytest.mark.usefixtures("any_umask")
 def test_cards_are_public_and_rosters_are_not(tmp_path: Path) -> None:
     storage.save_card(tmp_path / "n", NODE.card.card)

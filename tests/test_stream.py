@@ -50,9 +50,11 @@ async def test_keeps_trios_contract_on_a_clogged_transport(autojump_clock: MockC
     await check_half_closeable_stream(make, make)
 
 
-async def test_keeps_trios_contract_on_tcp() -> None:
+async def test_keeps_trios_contract_on_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xlattice_trio.net.stream.BYE_LINGER", 0.1)
+
     async def make() -> tuple[SecureStream, SecureStream]:
-        return secure_streams(*await tcp_pair(), linger=0.1)
+        return secure_streams(*await tcp_pair())
 
     await check_half_closeable_stream(make, None)
 
@@ -60,7 +62,7 @@ async def test_keeps_trios_contract_on_tcp() -> None:
 # ---- data --------------------------------------------------------------------
 
 
-@pytest.mark.spec("SE-10")
+@pytest.mark.spec("SE-10", "SE-11")
 async def test_data_is_cut_into_records_of_the_largest_size() -> None:
     stream, peer = stream_and_peer()
     await stream.send_all(bytes(150_000))
@@ -77,6 +79,54 @@ async def test_a_record_can_be_read_in_pieces() -> None:
     stream, peer = stream_and_peer()
     peer.send(DATA, b"abcdef")
     assert [await stream.receive_some(n) for n in (1, 2, 10)] == [b"a", b"bc", b"def"]
+
+
+@pytest.mark.spec("SE-5")
+async def test_whatever_an_established_side_says_is_a_record(autojump_clock: MockClock) -> None:
+    stream, peer = stream_and_peer(keepalive=1000)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.keep_alive)
+        await stream.send_all(b"x")
+        await trio.sleep(1.5)
+        await trio.sleep(limits.GENERATION_AGE)
+        nursery.cancel_scope.cancel()
+    await stream.send_eof()
+    await stream.close_with_error(ErrorCode.INTERNAL)
+    said = peer.sent_to()
+    kinds = []
+    while said:
+        kinds.append(said[0])
+        said = said[4 + int.from_bytes(said[1:4], "big") :]
+    assert len(kinds) > limits.GENERATION_AGE
+    assert set(kinds) == {3}
+
+
+@pytest.mark.spec("SE-17")
+async def test_records_of_several_tasks_are_written_whole_and_in_the_order_of_their_numbers(
+    autojump_clock: MockClock,
+) -> None:
+    stream, peer = stream_and_peer(keepalive=1000)
+    peer.read_slowly(5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.keep_alive)
+        await stream.send_all(bytes(3 * limits.RECORD_PAYLOAD_MAX))
+        nursery.start_soon(stream.send_eof)
+        await wait_all_tasks_blocked()
+        await trio.sleep(3)
+        nursery.cancel_scope.cancel()
+    assert [type_ for type_, _ in peer.received()] == [DATA, KEEPALIVE, DATA, KEEPALIVE, DATA, KEEPALIVE]
+
+
+@pytest.mark.spec("SV-18")
+async def test_no_more_is_read_than_the_application_takes_but_for_one_read(autojump_clock: MockClock) -> None:
+    a, b = secure_streams(*lockstep_stream_pair())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(a.send_all, bytes(100 * limits.RECORD_PAYLOAD_MAX))
+        for taken in range(1, 6):
+            assert len(await b.receive_some()) == limits.RECORD_PAYLOAD_MAX
+            await wait_all_tasks_blocked()
+            assert a._connection._sealer.seq <= 1 + taken + 3  # Confirm; two that one read holds; one being written
+        nursery.cancel_scope.cancel()
 
 
 async def test_bytes_behind_the_handshake_are_read_first() -> None:
@@ -121,7 +171,7 @@ async def test_keep_alive_returns_when_there_is_nothing_to_keep() -> None:
     await stream.keep_alive()
 
 
-@pytest.mark.spec("SE-37")
+@pytest.mark.spec("SE-37", "SE-82")
 async def test_three_silent_intervals_end_the_session_with_error_body(autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer(keepalive=2000)
     began = trio.current_time()
@@ -225,15 +275,16 @@ async def test_max_bytes_below_one_is_the_callers_error_body() -> None:
         await stream.receive_some(0)
 
 
+@pytest.mark.spec("SE-73")
 async def test_what_the_session_is_about_can_be_asked() -> None:
     stream, _ = stream_and_peer(keepalive=1500)
     assert (stream.service, stream.initiator, stream.keepalive, len(stream.exporter)) == ("echo", None, 1.5, 32)
     assert math.isfinite(stream.keepalive)
 
 
-async def test_a_second_close_does_nothing() -> None:
+async def test_a_second_close_does_nothing(autojump_clock: MockClock) -> None:
     a, _ = memory_stream_pair()
-    stream = secure_stream(a, Side.RESPONDER, linger=0)
+    stream = secure_stream(a, Side.RESPONDER)
     await stream.aclose()
     await stream.aclose()
     await stream.close_with_error(ErrorCode.INTERNAL)

@@ -55,7 +55,7 @@ async def test_who_receives_the_second_bye_closes_at_once_and_who_sends_it_waits
     await a.aclose()
 
 
-@pytest.mark.spec("SE-46")
+@pytest.mark.spec("SE-46", "SE-81")
 async def test_the_last_to_say_bye_waits_no_longer_than_the_linger_time(autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer()
     peer.send(BYE)
@@ -120,14 +120,96 @@ async def test_a_transfer_to_a_peer_that_leaves_bytes_unread_is_complete(attempt
         await client.aclose()
 
 
-@pytest.mark.spec("SE-48", "SE-49")
-async def test_after_both_byes_a_reset_is_a_clean_end() -> None:
+@pytest.mark.spec("SE-49")
+@pytest.mark.parametrize("how", ["end", "reset", "time-out"])
+async def test_after_both_byes_every_end_is_a_clean_one(how: str, autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer()
     peer.send(BYE)
     assert await stream.receive_some() == b""
-    peer.end()
-    await stream.aclose()
+    if how == "end":
+        peer.end()
+    elif how == "reset":
+        peer.reset()
+    await stream.send_eof()
     assert stream._connection.state is State.CLOSED
+    assert await stream.receive_some() == b""
+    assert await stream.wait_closed() is False
+    await stream.aclose()
+    assert trio.current_time() == (limits.BYE_LINGER if how == "time-out" else 0)
+
+
+@pytest.mark.spec("SE-46", "SE-47", "SE-81")
+@pytest.mark.parametrize("call", ["send_eof", "aclose"])
+async def test_the_time_for_draining_begins_when_the_transport_has_the_bye(
+    call: str, autojump_clock: MockClock
+) -> None:
+    stream, peer = stream_and_peer()
+    peer.read_slowly(20)
+    peer.send(BYE)
+    assert await stream.receive_some() == b""
+    for _ in range(10):
+        peer.send(DATA, b"thrown away")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_eof if call == "send_eof" else stream.aclose)
+        await trio.sleep(20 + 0.9 * limits.BYE_LINGER)
+        assert peer.received() == [(BYE, b"")]
+        assert not peer.is_closed_on
+    assert peer.is_closed_on
+    assert trio.current_time() == 20 + limits.BYE_LINGER
+
+
+async def test_who_waits_for_the_peers_failure_is_not_told_of_our_own_bye(autojump_clock: MockClock) -> None:
+    stream, peer = stream_and_peer()
+    peer.send(BYE)
+    assert await stream.receive_some() == b""
+    found: list[bool] = []
+
+    async def wait() -> None:
+        found.append(await stream.wait_closed())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await wait_all_tasks_blocked()
+        await stream.send_eof()
+    assert found == [False]
+
+
+@pytest.mark.spec("SE-44")
+async def test_tcps_own_half_close_is_never_used(autojump_clock: MockClock) -> None:
+    stream, peer = stream_and_peer()
+    await stream.send_all(b"x")
+    await stream.send_eof()
+    assert peer.received() == [(DATA, b"x"), (BYE, b"")]
+    assert not peer.is_closed_on
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.aclose)
+        await trio.sleep(0.9 * limits.BYE_LINGER)
+        assert not peer.is_closed_on
+    assert peer.is_closed_on
+
+
+@pytest.mark.spec("SE-53")
+@pytest.mark.parametrize("what", ["data", "Bye", "Error", "violation", "end", "nothing"])
+async def test_who_has_closed_is_told_nothing_of_what_comes_then(what: str, autojump_clock: MockClock) -> None:
+    stream, peer = stream_and_peer()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.aclose)  # would raise here
+        await wait_all_tasks_blocked()
+        match what:
+            case "data":
+                peer.send(DATA, b"late")
+            case "Bye":
+                peer.send(BYE)
+            case "Error":
+                peer.send(ERROR, error_body(5))
+            case "violation":
+                peer.send(KEEPALIVE)
+            case "end":
+                peer.end()
+    assert stream._pending == b""
+    for call in (stream.receive_some, stream.wait_closed, stream.send_eof):
+        with pytest.raises(trio.ClosedResourceError):
+            await call()
 
 
 # ---- ends that are not clean -------------------------------------------------
@@ -205,7 +287,7 @@ async def test_a_sender_whose_peer_is_gone_keeps_what_arrived(autojump_clock: Mo
     assert await read_all(stream) == b"last words"
 
 
-@pytest.mark.spec("SE-55", "SE-62")
+@pytest.mark.spec("SE-55", "SE-62", "SE-82")
 async def test_a_violation_is_answered_with_error_and_the_connection_closed(autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer()
     peer.send(KEEPALIVE)
@@ -252,6 +334,7 @@ async def test_close_with_error_tells_the_peer_and_wakes_whoever_uses_the_stream
         await stream.receive_some()
 
 
+@pytest.mark.spec("SE-62", "SE-63")
 async def test_close_with_error_gives_up_on_a_peer_that_reads_nothing(autojump_clock: MockClock) -> None:
     a, b = secure_streams(*lockstep_stream_pair())
     began = trio.current_time()
@@ -301,19 +384,21 @@ async def test_close_with_error_cuts_a_close_short(autojump_clock: MockClock) ->
     assert peer.received() == [(BYE, b"")]
 
 
-@pytest.mark.spec("SE-46")
+@pytest.mark.spec("SE-48")
 async def test_close_with_error_leaves_a_session_alone_that_has_ended(autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer()
     peer.send(BYE)
     assert await stream.receive_some() == b""
-    await stream.send_eof()
-    await stream.close_with_error(ErrorCode.INTERNAL)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.send_eof)
+        await wait_all_tasks_blocked()
+        await stream.close_with_error(ErrorCode.INTERNAL)
+    assert trio.current_time() == 0
     assert peer.received() == [(BYE, b"")]
-    assert not peer.is_closed_on
     await stream.aclose()
 
 
-@pytest.mark.spec("SE-62", "SE-63")
+@pytest.mark.spec("SE-62")
 async def test_a_violation_while_closing_is_answered_within_a_second(autojump_clock: MockClock) -> None:
     stream, peer = stream_and_peer()
     async with trio.open_nursery() as nursery:
@@ -364,6 +449,53 @@ async def test_a_send_that_was_cancelled_in_a_record_ends_the_session(autojump_c
     with pytest.raises(trio.BrokenResourceError) as caught:
         await read_all(b)
     assert isinstance(caught.value.__cause__, Truncated)
+
+
+@pytest.mark.spec("SE-84")
+@pytest.mark.parametrize("call", ["send_all", "send_eof"])
+@pytest.mark.parametrize("before", ["nothing", "our Bye", "the peer's Bye"])
+@pytest.mark.parametrize("then", ["nothing", "Bye", "Error", "end"])
+async def test_a_write_that_fails_is_told_to_who_asked_for_it_in_every_state(
+    call: str, before: str, then: str, autojump_clock: MockClock
+) -> None:
+    stream, peer = stream_and_peer()
+    if before == "our Bye":
+        peer.read_slowly(1)
+        with trio.move_on_after(0.5):
+            await stream.send_eof()  # cut off: what is asked for next cannot be sent
+        assert stream._connection.state is State.BYE_SENT
+    if before == "the peer's Bye":
+        peer.send(BYE)
+        assert await stream.receive_some() == b""
+    match then:
+        case "Bye" if before != "the peer's Bye":
+            peer.send(BYE)
+        case "Error":
+            peer.send(ERROR, error_body(5))
+        case "end":
+            peer.end()
+    peer.stop_reading()
+    with pytest.raises(trio.BrokenResourceError):
+        await (stream.send_all(b"x") if call == "send_all" else stream.send_eof())
+    with pytest.raises(trio.BrokenResourceError):
+        await stream.send_all(b"x")
+
+
+@pytest.mark.spec("SE-63")
+async def test_the_second_for_an_error_includes_the_wait_for_a_record_that_is_being_written(
+    autojump_clock: MockClock,
+) -> None:
+    a, _ = secure_streams(*lockstep_stream_pair())
+
+    async def send() -> None:
+        with pytest.raises(trio.BrokenResourceError):
+            await a.send_all(b"nobody reads this")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(send)
+        await wait_all_tasks_blocked()
+        await a.close_with_error(ErrorCode.INTERNAL)
+        assert trio.current_time() == limits.ERROR_LINGER
 
 
 @pytest.mark.spec("SE-68", "SE-83")

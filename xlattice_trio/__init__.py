@@ -5,6 +5,7 @@ the wire, and why, stands in the specification that comes with this package.
 """
 
 from xlattice_trio.client import ClusterClient, NoMemberReachable, open_member_stream
+from xlattice_trio.cluster.liveness import Liveness
 from xlattice_trio.errors import (
     DecodeError,
     ErrorCode,
@@ -59,6 +60,7 @@ __all__ = [
     "IdentityError",
     "Intent",
     "KeepaliveTimeout",
+    "Liveness",
     "LocalIdentity",
     "LocalSideBroken",
     "NoMemberReachable",

@@ -119,7 +119,7 @@ class ClusterClient:
 
     async def _dial(self, member: VerifiedMember, service: str, nursery: trio.Nursery) -> SecureStream:
         intent = Intent(
-            peer=member.card,
+            peer=member.card,  # [HS-1]
             cluster_id=self.card.cluster_id,
             role=Role.ANONYMOUS if self.identity is None else Role.CLIENT,
             service=service,
@@ -127,7 +127,7 @@ class ClusterClient:
         )
         stream = await open_secure_stream(
             member.host, self.card.client_port, intent, deadline=self.deadline, keepalive_nursery=nursery
-        )  # [SV-36]
+        )  # [SV-1] [SV-36]
         log.debug("%s at %s answered", member.name, member.host)
         if stream.established.epoch > self.card.epoch:  # [SV-37] [SV-38]
             log.warning(
@@ -165,7 +165,7 @@ async def open_member_stream(
             )
     peer = roster.members[member]
     intent = Intent(
-        peer=peer.card,
+        peer=peer.card,  # [HS-1]
         cluster_id=roster.cluster_id,
         role=Role.MEMBER,
         service=service,

@@ -2,7 +2,9 @@
 
 The labels are a closed table, and no hash, signature or derivation is made without one. RSA public keys are read by
 ourselves: a library accepts more and less than the one encoding that the protocol allows, and nodes must not disagree
-about a roster. Nothing here knows a message or a state. Spec 1.4 to 1.7, 2.1 to 2.3, 2.6.
+about a roster. What does not verify raises, and no argument or setting turns that off [SC-2]. Private operations are
+OpenSSL's, which takes care that their time does not depend on secrets [SC-1]. Nothing here knows a message or a state.
+Spec 1.4 to 1.7, 2.1 to 2.3, 2.6.
 """
 
 import base64
@@ -10,9 +12,11 @@ import enum
 import hashlib
 import hmac
 import os
+import re
 import textwrap
 from collections.abc import Callable
 
+import attrs
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives import padding as block_padding
@@ -329,6 +333,24 @@ def oaep_decrypt(key: RSAPrivateKey, ciphertext: bytes, fallback: bytes) -> byte
     return secret if len(secret) == len(fallback) else fallback
 
 
+# ---- what draws inside the library -------------------------------------------
+
+
+@attrs.frozen
+class Randomised:
+    """The operations whose random bytes no `Draw` gives, because the library takes them from the system itself.
+
+    Test vectors put their own in the place of these, to get the same bytes every time.
+    """
+
+    oaep_encrypt: Callable[[RSAPublicKey, bytes], bytes] = oaep_encrypt
+    pss_sign: Callable[[RSAPrivateKey, Label, bytes], bytes] = pss_sign
+    mlkem_encapsulate: Callable[[MLKEMPublicKey], tuple[bytes, bytes]] = mlkem_encapsulate
+
+
+SYSTEM_RANDOMISED = Randomised()
+
+
 # ---- private keys as PEM (Spec 2.6) ------------------------------------------
 
 
@@ -345,7 +367,7 @@ def private_key_pem(key: RSAPrivateKey, passphrase: bytes | None) -> bytes:
 
 def _encrypted_key_info(info: bytes, passphrase: bytes) -> bytes:
     """RFC 8018's EncryptedPrivateKeyInfo. The library writes one too, but with 2,048 rounds that nobody can change."""
-    salt, iv = os.urandom(16), os.urandom(16)
+    salt, iv = os.urandom(16), os.urandom(16)  # [ID-37]
     key = hashlib.pbkdf2_hmac("sha256", passphrase, salt, PBKDF2_ROUNDS_MIN, 32)
     padder = block_padding.PKCS7(128).padder()
     encryptor = Cipher(algorithms.AES256(key), modes.CBC(iv)).encryptor()
@@ -356,7 +378,6 @@ def _encrypted_key_info(info: bytes, passphrase: bytes) -> bytes:
     return _sequence(_sequence(_OID_PBES2, _sequence(kdf, scheme)), _der(4, ciphertext))
 
 
-_PEM_PLAIN = "-----BEGIN PRIVATE KEY-----"
 _PEM_ENCRYPTED = "-----BEGIN ENCRYPTED PRIVATE KEY-----"
 _OID_PBES2 = bytes.fromhex("06092a864886f70d01050d")
 _OID_PBKDF2 = bytes.fromhex("06092a864886f70d01050c")
@@ -374,15 +395,24 @@ def _sequence(*parts: bytes) -> bytes:
     return _der(0x30, b"".join(parts))
 
 
+# One key, and nothing before or after it. [ID-35]
+_PEM = re.compile(
+    rb"-----BEGIN (ENCRYPTED |)PRIVATE KEY-----\r?\n[A-Za-z0-9+/=\r\n]+-----END \1PRIVATE KEY-----(?:\r?\n)?"
+)
+
+
 class PassphraseNeeded(IdentityError):
     """The private key is encrypted and no passphrase was given, or a wrong one."""
 
 
 def load_private_key_pem(pem: bytes, passphrase: bytes | None) -> RSAPrivateKey:
-    """The RSA private key of a PKCS#8 PEM. Raises PassphraseNeeded, IdentityError."""
-    encrypted = pem.startswith(_PEM_ENCRYPTED.encode("ascii"))
-    if not encrypted and not pem.startswith(_PEM_PLAIN.encode("ascii")):
-        raise IdentityError("no PKCS#8 PEM private key")
+    """The RSA private key of a PKCS#8 PEM, however it is encrypted. [ID-38] [ID-39] Raises PassphraseNeeded,
+    IdentityError.
+    """
+    found = _PEM.fullmatch(pem)
+    if found is None:
+        raise IdentityError("not one PKCS#8 PEM private key with nothing before and nothing after it")
+    encrypted = bool(found[1])
     if encrypted and not passphrase:
         raise PassphraseNeeded("the private key is encrypted: a passphrase is needed")
     try:

@@ -10,7 +10,7 @@ One root, then whose fault it is:
     │   └── RosterConflict      two rosters of one epoch: .epoch
     ├── PeerError               the other side's: .code is what it is told, if it is told anything
     │   ├── DecodeError         bytes that are no message: .where, .offset
-    │   ├── RecordError         a record that breaks the session's rules
+    │   ├── RecordError         a record that breaks the session's rules: .check
     │   ├── HandshakeRefused    .reason
     │   ├── Truncated           the connection ended before the peer's Bye
     │   ├── PeerClosed          the connection ended after the peer's Bye and before ours
@@ -27,7 +27,7 @@ from pathlib import Path
 
 
 class ErrorCode(enum.IntEnum):
-    """The code of an Error record, u16. Spec 9.1."""
+    """The code of an Error record, u16: what is sent is one of these. Spec 9.1. [EL-1]"""
 
     PROTOCOL_VIOLATION = 1
     UNKNOWN_SERVICE = 2
@@ -134,7 +134,18 @@ class DecodeError(PeerError):
 
 
 class RecordError(PeerError):
-    """A record that does not open, or is not due. Spec 6."""
+    """A record that does not open, or is not due. Spec 6.
+
+    `check` is the number of the check in Spec 6.2 that it fails, 2 to 8.
+    """
+
+    def __init__(self, check: int, problem: str) -> None:
+        super().__init__(problem)
+        self.check = check
+
+
+class LinkError(PeerError):
+    """A link message, or a roster in one, that breaks a rule. Spec 7."""
 
 
 class HandshakeRefused(PeerError):
@@ -172,8 +183,8 @@ class KeepaliveTimeout(PeerError):
 class PeerReported(XLatticeError):
     """The other side ended the session with an Error record.
 
-    `code` is an ErrorCode (a code that is not listed counts as INTERNAL); `text` is the peer's own and
-    untrusted: for logs, free of control characters, at most 1,024 bytes.
+    `code` is an ErrorCode (a code that is not listed counts as INTERNAL); `text` is the peer's own and untrusted: for
+    logs, never for decisions [SE-64], free of control characters, at most 1,024 bytes.
     """
 
     def __init__(self, code: ErrorCode, text: str) -> None:

@@ -1,7 +1,8 @@
 """Every number of the protocol, once: sizes, limits and defaults.
 
 The same names and values stand in the tables `Limits ...` of the specification; `xlattice spec check` holds the two
-against each other. A name without a unit in its comment counts bytes.
+against each other. They are used as they are, but for those that are the default of a parameter. [EL-5] [EL-8] A name
+without a unit in its comment counts bytes.
 """
 
 # ---- sizes on the wire (Spec 9.2) ----
@@ -64,3 +65,15 @@ BACKOFF_JITTER = 50  # per cent, up and down
 
 # ---- files (Spec 9.3) ----
 PBKDF2_ROUNDS_MIN = 600_000  # rounds
+
+# ---- links (Spec 9.3) ----
+LINK_STEADY = 60  # seconds in force, after which the back-off is reset
+LINK_AGE_MAX = 86_400  # seconds
+LINK_BYE_DEADLINE = 10  # seconds
+ROSTER_OFFER_SIZE = 40
+TRANSFER_IDLE_DEADLINE = 15  # seconds
+TRANSFER_DEADLINE = 120  # seconds
+PEER_PENALTY = 600  # seconds
+REQUESTS_MAX = 1  # requests of a node that are active
+TRANSFERS_MAX = 4  # transfers that a node sends at a time
+ROSTER_STORE_RETRY = 60  # seconds

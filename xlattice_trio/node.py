@@ -1,18 +1,18 @@
 """A member at work: `run_node` and what it is made of.
 
     run_node
-    ├─ cluster port: accepts, one task a connection (gate, limits, handshake, then the service)
-    ├─ client port: the same, without the gate
+    ├─ cluster port: accepts, one task a connection (gate, limits, handshake, then a link or the service)
+    ├─ client port: the same, without the gate and without links
+    ├─ links: one task for each dial, which goes on as the link's, and a clock for all of them
+    ├─ rosters: stores what comes over links, and puts it in force
     ├─ the gate's task, which resolves the names among the members' hosts
     ├─ the ck grace: destroys the previous ck when its time is over
     └─ signals: SIGHUP reads the roster again; SIGINT and SIGTERM end the node, a second one ends it at once
 
-This is the composition root: it alone opens the big nurseries, and it alone holds what the connections share: the
-roster in force, the keys that are accepted, the replay cache, the sessions. An exception that nobody expected, in a
-service too, ends the node; what peers do does not.
-
-Links between members are specified (Spec 7) and not built yet: a node answers a member that dials one with
-Error(unknown_service), and a new roster is loaded into each member by its operator. Spec 3.7 to 3.11, 8.
+This is the composition root: it alone opens the big nurseries, and it alone joins what the connections share: the
+roster in force and the keys that are accepted (`cluster.rosters`), the links (`cluster.links`), the replay cache, the
+sessions. An exception that nobody expected, in a service too, ends the node; what peers do does not.
+Spec 3.7 to 3.11, 7.9, 7.10, 8.
 """
 
 import errno
@@ -20,8 +20,8 @@ import itertools
 import logging
 import math
 import signal
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -29,33 +29,29 @@ import attrs
 import trio
 
 from xlattice_trio import limits
-from xlattice_trio.errors import ErrorCode, IdentityError, StorageError, UsageError
+from xlattice_trio.cluster.links import Links, dial_link
+from xlattice_trio.cluster.rosters import Rosters
+from xlattice_trio.errors import ErrorCode, IdentityError, UsageError
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.handshake.replay import ReplayCache
-from xlattice_trio.handshake.responder import AcceptedKey, Welcome, admits
+from xlattice_trio.handshake.responder import Welcome, admits
 from xlattice_trio.identity.host import DNSName, parse_host
 from xlattice_trio.identity.keyring import KeyRing
-from xlattice_trio.identity.storage import (
-    ROSTER_FILE,
-    HeldRoster,
-    load_held_roster,
-)
 from xlattice_trio.net.gate import SourceGate
-from xlattice_trio.net.listen import CLUSTER_PORT_LIMITS, PortLimits, Slots, serve_secure_listeners
+from xlattice_trio.net.listen import CLUSTER_PORT_LIMITS, Handshakes, PortLimits, Slots, serve_secure_listeners
 from xlattice_trio.net.stream import SecureStream
-from xlattice_trio.roster import VerifiedRoster, replaces
+from xlattice_trio.roster import VerifiedMember, VerifiedRoster
 from xlattice_trio.services.registry import Service, ServiceContext
 from xlattice_trio.wire.messages import Purpose
 
 log = logging.getLogger(__name__)
 
-DEFAULT_KEEPALIVE = 60_000  # milliseconds
+DEFAULT_KEEPALIVE = 60_000  # milliseconds [SE-79]
 DEFAULT_GRACE = 5.0  # seconds
 
 # There is no SIGHUP on Windows.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 LISTEN_RETRY = 60  # seconds
-DESTROY_RETRY = 60.0  # seconds
 
 _Listeners = list[trio.SocketListener]
 _Where = list[tuple[str | None, int]]  # addresses (None: every interface) and port
@@ -68,7 +64,8 @@ class NodeConfig:
     `directory` is the node's, with its keys, its card and `cluster.roster`. `services` are by port and name. `listen`
     are the addresses to listen on; none: the node's host in the roster if that is an address, else every interface.
     `keepalive` is in milliseconds, 0 or 1,000 to 3,600,000; all else is in seconds. `grace` is what sessions get to
-    end by themselves when the node stops; `ck_grace` is for how long a replaced ck is still accepted.
+    end by themselves when the node stops; `ck_grace` is for how long a replaced ck is still accepted. Limits that are
+    None are the specification's. [EL-6] [EL-9]
     """
 
     directory: Path
@@ -120,33 +117,31 @@ class _Node:
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
         self._keys = KeyRing(config.directory, config.passphrase, config.ck_grace)
-        self._held = _load_roster(config.directory)
-        self._accepted = self._follow(self._held.roster)
-        self._gate = SourceGate(self._held.roster, grace=config.ck_grace)
+        self._rosters = Rosters(config.directory, self._keys)
+        self._rosters.on_adoption = self._adopted
+        self._links = Links(self._keys.identity.node_id, self._rosters, self._dial_link, self._session)
+        self._gate = SourceGate(self._rosters.roster, grace=config.ck_grace)
         self._replay = ReplayCache()
         self._welcomes = {port: self._welcome(port) for port in Port}
         self._slots = {
             Port.CLUSTER: Slots(config.cluster_limits or (CLUSTER_PORT_LIMITS if config.check_source else None)),
             Port.CLIENT: Slots(config.client_limits),
         }
+        self._handshakes = {port: Handshakes() for port in Port}
         self._sessions: set[SecureStream] = set()
         self._no_sessions = trio.Event()
         self._stopping = trio.Event()
-        self._changed = trio.Event()  # set, and replaced, whenever a roster is adopted or keys are read
-        self._reloading = trio.Lock()
-        if not self._is_member():  # [RO-60]
+        self._background: trio.Nursery | None = None
+        if not self._rosters.is_member:  # [RO-60]
             raise IdentityError(
                 f"node {self._name} ({self._keys.identity.node_id}) is not a member in the roster in "
-                f"{config.directory}, epoch {self._held.roster.epoch}: "
+                f"{config.directory}, epoch {self._rosters.roster.epoch}: "
                 "load one that the authority made with `xlattice cluster add`"
             )
 
     @property
     def _name(self) -> str:
         return self._keys.identity.card.name
-
-    def _is_member(self) -> bool:
-        return self._keys.identity.node_id in self._held.roster.members
 
     # ---- tasks ----
 
@@ -169,10 +164,13 @@ class _Node:
         task_status: trio.TaskStatus[NodeAddresses],
     ) -> None:
         async with trio.open_nursery() as background, trio.open_nursery() as connections:
+            self._background = background
             if handle_signals:
                 await background.start(self._receive_signals, stop, background)
             background.start_soon(self._gate.run)
-            background.start_soon(self._watch_previous_ck)
+            background.start_soon(self._rosters.run)
+            background.start_soon(self._rosters.watch_previous_ck)
+            await background.start(self._links.run)
             async with trio.open_nursery() as accepting:
                 for port in Port:
                     await accepting.start(self._listen, port, listeners[port], connections)
@@ -180,8 +178,8 @@ class _Node:
                 log.info(
                     "%s serves cluster %s, epoch %d: cluster port on %s, client port on %s",
                     self._name,
-                    self._held.roster.name,
-                    self._held.roster.epoch,
+                    self._rosters.roster.name,
+                    self._rosters.roster.epoch,
                     _text(addresses.cluster),
                     _text(addresses.client),
                 )
@@ -189,6 +187,7 @@ class _Node:
                 await stop.wait()
                 self._stopping.set()
                 accepting.cancel_scope.cancel()  # [SV-22]
+            await self._links.stop()
             await self._end_sessions()
             connections.cancel_scope.cancel()  # those that are still in their handshake [SV-26]
             background.cancel_scope.cancel()
@@ -213,17 +212,18 @@ class _Node:
                         partial(self._serve, port),
                         listeners,
                         self._welcomes[port],
-                        gate=self._gate if port is Port.CLUSTER and config.check_source else None,
+                        gate=self._gate if port is Port.CLUSTER and config.check_source else None,  # [HS-64] [HS-65]
                         slots=self._slots[port],
                         deadline=config.handshake_deadline,
                         write_deadline=config.write_deadline,
+                        handshakes=self._handshakes[port],
                         handler_nursery=connections,
                     )
                 )
                 task_status.started()
                 listeners = await self._other_listeners(port, where)
                 accepting.cancel_scope.cancel()
-            if not listeners:  # [RO-58] [RO-59]
+            if not listeners:  # [RO-58] [RO-59] [LK-57]
                 log.warning("%s is no longer a member: its %s port is closed", self._name, port.value)
                 listeners = await self._other_listeners(port, [])
             log.info("%s listens anew: %s port on %s", self._name, port.value, _text(_names(listeners)))
@@ -236,7 +236,7 @@ class _Node:
         """
         retry = math.inf
         while True:
-            changed = self._changed
+            changed = self._rosters.changed
             with trio.move_on_after(retry):
                 await changed.wait()
             retry = math.inf
@@ -244,15 +244,15 @@ class _Node:
             if where == now:
                 continue
             try:
-                return await _open(where)
+                return await _open(where)  # before the old place is left [RO-68]
             except UsageError as exc:
-                log.error("the %s port stays where it is: %s", port.value, exc)
+                log.error("the %s port stays where it is: %s", port.value, exc)  # [RO-69]
                 retry = LISTEN_RETRY
 
     def _where(self, port: Port) -> _Where:
-        """Where a port is to be, by configuration and roster: nowhere if this node is no member."""
-        roster = self._held.roster
-        if not self._is_member():
+        """Where a port is to be, by configuration and roster: nowhere if this node is no member. [HS-81]"""
+        roster = self._rosters.roster
+        if not self._rosters.is_member:
             return []
         number = roster.cluster_port if port is Port.CLUSTER else roster.client_port
         if self._config.listen:
@@ -269,7 +269,7 @@ class _Node:
             task_status.started()
             async for number in signals:
                 if number not in (signal.SIGINT, signal.SIGTERM):
-                    everything.start_soon(self._reload)
+                    everything.start_soon(self._rosters.reload)
                 elif stop.is_set():
                     log.warning("%s again: ending at once", signal.Signals(number).name)
                     everything.cancel_scope.cancel()
@@ -277,50 +277,49 @@ class _Node:
                     log.info("%s: stopping, within %g s", signal.Signals(number).name, self._config.grace)
                     stop.set()
 
-    async def _watch_previous_ck(self) -> None:
-        retry = 0.0
-        while True:
-            changed = self._changed
-            with trio.move_on_after(max(retry, self._keys.previous_ends_at - time.time())):
-                await changed.wait()
-                retry = 0.0
-                continue
-            self._accepted = [AcceptedKey.of(key) for key in self._keys.accepted()]  # it is no longer among them
-            try:
-                await trio.to_thread.run_sync(self._keys.destroy_previous)
-                log.info("the previous encryption key is destroyed: its grace time is over")
-            except StorageError as exc:
-                log.error("the previous encryption key, whose grace time is over, cannot be destroyed: %s", exc)
-                retry = DESTROY_RETRY
-
     # ---- connections ----
 
     def _welcome(self, port: Port) -> Welcome:
         return Welcome(
             port=port,
             node_id=self._keys.identity.node_id,
-            roster=lambda: self._held.roster,
-            accepted_keys=lambda: self._accepted,
+            roster=lambda: self._rosters.roster,
+            accepted_keys=lambda: self._rosters.accepted,
             replay=self._replay,
             keepalive=self._config.keepalive,
         )
 
-    async def _serve(self, port: Port, stream: SecureStream) -> None:
+    async def _dial_link(self, roster: VerifiedRoster, peer: VerifiedMember) -> SecureStream:
+        config = self._config
+        return await dial_link(
+            self._keys.identity,
+            roster,
+            peer,
+            deadline=config.handshake_deadline,
+            write_deadline=config.write_deadline,
+        )
+
+    @contextmanager
+    def _session(self, stream: SecureStream) -> Iterator[None]:
         self._sessions.add(stream)
         try:
-            await self._serve_session(port, stream)
+            yield
         finally:
             self._sessions.remove(stream)
             if not self._sessions:
                 self._no_sessions.set()
 
+    async def _serve(self, port: Port, stream: SecureStream) -> None:
+        with self._session(stream):
+            await self._serve_session(port, stream)
+
     async def _serve_session(self, port: Port, stream: SecureStream) -> None:
         established = stream.established
-        service = self._config.services.get((port, established.service))
+        service = self._config.services.get((port, established.service))  # [SV-4] [SV-7]
         if self._stopping.is_set():
             await stream.close_with_error(ErrorCode.SHUTTING_DOWN, "this member is stopping")  # [SV-25]
         elif established.purpose is Purpose.LINK:
-            await stream.close_with_error(ErrorCode.UNKNOWN_SERVICE, "this member has no links")
+            await self._links.accept(stream)
         elif service is None:  # [SV-8]
             text = f"no service {established.service!r} on the {port.value} port"
             await stream.close_with_error(ErrorCode.UNKNOWN_SERVICE, text)
@@ -335,6 +334,7 @@ class _Node:
                     peer=established.initiator,
                     service=established.service,
                     shutting_down=self._stopping,
+                    liveness=lambda: self._links.liveness,
                 ),
             )
             await stream.aclose()
@@ -349,59 +349,27 @@ class _Node:
             for stream in self._sessions:
                 nursery.start_soon(stream.close_with_error, ErrorCode.SHUTTING_DOWN, "this member is stopping")
 
-    # ---- rosters (Spec 3.7 to 3.11) ----
+    # ---- a new roster (Spec 7.9) ----
 
-    async def _reload(self) -> None:
-        """There is something new in the directory; if it is not as it should be, nothing changes."""
-        async with self._reloading:
-            held = self._held
-            try:
-                stored = await trio.to_thread.run_sync(_load_roster, self._config.directory)
-                # Who stores a roster below the highest epoch also stores that epoch: the operator's override. [RO-41]
-                override = stored.roster.epoch < held.roster.epoch and stored.highest >= held.highest
-                if replaces(held.roster, stored.roster, highest=held.highest, override=override):
-                    held = HeldRoster(stored.roster, max(stored.highest, held.highest))
-                await trio.to_thread.run_sync(self._keys.load)
-                self._accepted = await trio.to_thread.run_sync(self._follow, held.roster)
-            except IdentityError as exc:
-                log.error("the roster in force, epoch %d, stays: %s", self._held.roster.epoch, exc)
-                return
-            adopted, self._held = held is not self._held, held
-            changed, self._changed = self._changed, trio.Event()
-            changed.set()
-            if not adopted:
-                log.info("the roster in force, epoch %d, stays", held.roster.epoch)
-                return
-            self._gate.adopt(held.roster)
-            log.info("the roster of epoch %d is in force", held.roster.epoch)
-            await self._end_those_not_admitted()
+    def _adopted(self) -> None:
+        """A roster was put in force: the rest of step 3, and the steps behind it. [LK-52]"""
+        assert self._background is not None
+        self._gate.adopt(self._rosters.roster)
+        for handshakes in self._handshakes.values():
+            handshakes.recheck()
+        for stream in self._sessions:
+            if stream.established.purpose is not Purpose.LINK:
+                self._end_unless_admitted(stream, self._background)
+        self._links.adopted()
 
-    def _follow(self, roster: VerifiedRoster) -> list[AcceptedKey]:
-        """The keys that are accepted when `roster` is in force. Moves files: it blocks."""
-        self._keys.follow(roster)
-        return [AcceptedKey.of(key) for key in self._keys.accepted()]
-
-    async def _end_those_not_admitted(self) -> None:
-        """End the sessions that a new roster does not admit, all of them if this node is in it no longer. [RO-55]"""
-        roster, is_member = self._held.roster, self._is_member()
-        async with trio.open_nursery() as nursery:
-            for stream in self._sessions:
-                if not admits(roster, stream.established.role, stream.established.initiator):
-                    text = "the new roster does not admit this session"
-                    nursery.start_soon(stream.close_with_error, ErrorCode.NOT_AUTHORIZED, text)
-                elif not is_member:  # [RO-58] [LK-56]
-                    text = "this node is no longer a member"
-                    nursery.start_soon(stream.close_with_error, ErrorCode.SHUTTING_DOWN, text)
-
-
-def _load_roster(directory: Path) -> HeldRoster:
-    held = load_held_roster(directory)
-    if held is None:
-        raise IdentityError(
-            f"{directory / ROSTER_FILE}: there is no roster; load the one that `xlattice cluster create` or "
-            "`xlattice cluster add` made, with `xlattice node load`"
-        )
-    return held
+    def _end_unless_admitted(self, stream: SecureStream, nursery: trio.Nursery) -> None:
+        """End a stream that the roster in force does not admit, or any if this node is in it no longer. [RO-55]"""
+        if not admits(self._rosters.roster, stream.established.role, stream.established.initiator):
+            text = "the new roster does not admit this session"
+            nursery.start_soon(stream.close_with_error, ErrorCode.NOT_AUTHORIZED, text)
+        elif not self._rosters.is_member:  # [RO-58] [LK-56]
+            text = "this node is no longer a member"
+            nursery.start_soon(stream.close_with_error, ErrorCode.SHUTTING_DOWN, text)
 
 
 async def _open(where: _Where) -> _Listeners:

@@ -164,11 +164,6 @@ class VerifiedClusterCard:
     def client_access(self) -> ClientAccess:
         return self.card.client_access
 
-    @property
-    def id_size(self) -> int:
-        """Bytes of every NodeID in it."""
-        return self.card.members[0].card.id_size
-
 
 def cluster_id_of(authority_spki: bytes) -> bytes:
     """The ClusterID, 32 bytes: a hash of the authority's DER SubjectPublicKeyInfo. Spec 3.2."""
@@ -209,11 +204,11 @@ def make_roster(
     content = encode_before(unsigned, "signature")
     _check_ports(unsigned)
     _check_nodes(unsigned, unsigned.members, unsigned.clients)
-    return attrs.evolve(unsigned, signature=pss_sign(authority_key, Label.ROSTER, content))
+    return attrs.evolve(unsigned, signature=pss_sign(authority_key, Label.ROSTER, content))  # [ID-7]
 
 
 def make_cluster_card(authority_key: RSAPrivateKey, roster: VerifiedRoster) -> ClusterCard:
-    """The public extract of a roster, signed: for clients.
+    """The public extract of a roster, signed: for clients. [RO-25]
 
     Raises IdentityError if `authority_key` is not the roster's authority.
     """
@@ -232,7 +227,7 @@ def make_cluster_card(authority_key: RSAPrivateKey, roster: VerifiedRoster) -> C
         b"",
     )
     content = encode_before(unsigned, "signature")
-    return attrs.evolve(unsigned, signature=pss_sign(authority_key, Label.CLUSTER_CARD, content))
+    return attrs.evolve(unsigned, signature=pss_sign(authority_key, Label.CLUSTER_CARD, content))  # [ID-7]
 
 
 def _node_id(card: NodeCard) -> NodeID:
@@ -356,7 +351,7 @@ def _check_order(document: Roster | ClusterCard, rule: RosterRule, ids: list[Nod
 def _check_distinct(document: Roster | ClusterCard, rule: RosterRule, values: Sequence[NodeID] | Sequence[str]) -> None:
     seen: set[NodeID | str] = set()
     for value in values:
-        if value in seen:
+        if value in seen:  # byte by byte: two texts of Python are equal if and only if their UTF-8 is [NO-14]
             raise InvalidRoster(rule, document, f"{str(value)!r} stands in it twice")
         seen.add(value)
 
@@ -370,8 +365,8 @@ def replaces(
     """Whether to adopt the roster that is offered in place of the one held. Spec 3.7, 3.8, 3.9.
 
     It is if its epoch is above `highest`, the highest epoch ever adopted (None: that of the one held); with
-    `override`, an explicit act of the operator, if it is any other than that of the one held. After an override
-    `highest` stays what it was, and the caller keeps it.
+    `override`, an explicit act of the operator, if it is any other than that of the one held. Nothing else is left out
+    for an override. [RO-42] After it `highest` stays what it was, and the caller keeps it.
 
     False if the two are the same, or the one offered is too old. Raises AnotherCluster if it changes what never
     changes, RosterConflict if it is of the epoch of the one held and says something else, override or not.
@@ -390,13 +385,12 @@ def replaces(
 def cluster_card_replaces(
     held: VerifiedClusterCard, offered: VerifiedClusterCard, *, highest: int | None = None, override: bool = False
 ) -> bool:
-    """As `replaces`, for a client and its cluster card. Of what never changes, that has authority and id_size."""
+    """As `replaces`, for a client and its cluster card. Of what never changes, only the authority is asked for."""
     _check_unchanged("authority", held.cluster_id == offered.cluster_id, offered)  # [RO-27]
     if held.epoch == offered.epoch:
         if encode_before(held.card, "signature") != encode_before(offered.card, "signature"):  # [RO-30]
             raise RosterConflict(held.epoch)
         return False
-    _check_unchanged("id_size", held.id_size == offered.id_size, offered)
     return override or _newer(held.epoch, offered.epoch, highest)  # [RO-29]
 
 

@@ -31,14 +31,21 @@ def main() -> None:
     \b
     Exit status:
       0    all is well
-      1    a check found something, or an internal error
+      1    a check found something, the output cannot be written, or an internal error
       2    a wrong argument, option or setting, such as a port that is taken
       3    a file, key, card or roster is not as it should be
       4    no member was reached
       5    the session ended wrongly after it was established
-      130  interrupted
+      130  interrupted, by SIGINT or SIGTERM
     """
 
 
-for command in (node.node, cluster.cluster, connect.connect, connect.forward, demo.demo, spec.spec):
+for command in (
+    node.node,
+    cluster.cluster,
+    connect.connect,
+    connect.forward,
+    demo.demo,
+    spec.spec,
+):
     main.add_command(command)

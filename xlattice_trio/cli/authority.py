@@ -162,7 +162,11 @@ def replaced(old: VerifiedCard, new: VerifiedCard) -> str:
 def say_next(directory: Path, before: VerifiedRoster | None, roster: VerifiedRoster) -> None:
     """What the operator does with what was written. [RO-61]"""
     say(f"wrote epoch {roster.epoch}: {directory / ROSTER_FILE} (secret, for members), {directory / CLUSTER_CARD_FILE}")
-    say("next: bring the roster to every member, on a way that keeps it secret, and give it to the node there:")
+    if before is None:
+        say("next: bring the roster to every member, on a way that keeps it secret, and give it to the node there:")
+    else:
+        say("next: bring the roster, on a way that keeps it secret, to every member whose card or host is another now,")
+        say("and to one that is running: the rest get it from that one. Give it to the node there:")
     say(f"  {command('node', 'load', 'NODE-DIRECTORY', ROSTER_FILE)}")
     say("then start the node (xlattice node run) or, if it is running, send it SIGHUP. The members are:")
     for member in roster.members.values():

@@ -4,6 +4,7 @@ Data goes to standard output. Everything that is said about it goes to standard 
 """
 
 import enum
+import errno
 import getpass
 import json
 import logging
@@ -16,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import click
 import trio
@@ -60,6 +61,18 @@ class CheckFailed(XLatticeError):
 class ReportingGroup(click.Group):
     """Turns what a command raises into one line and the documented exit code. A bug keeps its traceback."""
 
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the command. If its output is lost, that is said, unless nobody reads it: click ends it quietly then."""
+        hold_standard_descriptors()
+        if sys.stdout is None:
+            _end_without_output("it is closed")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as exc:
+            if not is_output_lost(exc):
+                raise
+            _end_without_output(str(exc.strerror))
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -68,13 +81,32 @@ class ReportingGroup(click.Group):
             if any(isinstance(cause, KeyboardInterrupt | click.Abort) for cause in causes):
                 say("interrupted")
                 raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
-            if isinstance(causes[0], BrokenPipeError):  # who read our output has gone: click knows what to do
+            if is_output_lost(causes[0]):
                 raise causes[0] from None
             codes = [exit_code_of(cause) for cause in causes]
             if codes[0] is None or None in codes:
                 raise
             say("Error: " + "; ".join(dict.fromkeys(map(str, causes))))
             raise click.exceptions.Exit(codes[0]) from None
+
+
+def is_output_lost(exc: BaseException) -> bool:
+    """Whether this is what writing to standard output raises, where nobody reads it or there is no room."""
+    lost = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return isinstance(exc, OSError) and exc.errno in lost and exc.filename is None
+
+
+def _end_without_output(problem: str) -> NoReturn:
+    say(f"Error: standard output cannot be written to: {problem}")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still in Python's buffer
+    sys.exit(ExitCode.FAILED)
+
+
+def hold_standard_descriptors() -> None:
+    """What was closed of 0, 1 and 2 is the null device from now on: no file or connection gets such a number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
 
 
 def leaves(exc: BaseException) -> Iterator[BaseException]:
@@ -163,7 +195,7 @@ class _StandardError(logging.Handler):
     """Writes to the standard error of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo(self.format(record), err=True)
+        say(self.format(record))
 
 
 def logging_options(function: F) -> F:
@@ -197,10 +229,15 @@ def set_up_logging(ctx: click.Context, usual: int = logging.WARNING) -> None:
 
 
 def read_passphrase(path: Path) -> bytes:
-    """The first line of a file. Raises FileRefused, UsageError if it is empty."""
+    """The first line of a file, without its end: UTF-8, as it is. [ID-36] Raises FileRefused; UsageError if it is empty
+    or not UTF-8.
+
+    A file that others can read is only warned of: it opens nothing without the key file, which is refused then, and
+    where containers get their secrets from it is usual.
+    """
     try:
         with path.open("rb") as file:
-            mode = path.stat().st_mode
+            mode = os.fstat(file.fileno()).st_mode
             line = file.readline(65_536)
     except OSError as exc:
         problem = FileProblem.MISSING if isinstance(exc, FileNotFoundError) else FileProblem.UNREADABLE
@@ -211,7 +248,7 @@ def read_passphrase(path: Path) -> bytes:
     if not passphrase:
         raise UsageError(f"{path}: its first line is empty; a passphrase is expected there")
     try:
-        passphrase.decode()  # [ID-36]
+        passphrase.decode()
     except UnicodeDecodeError:
         raise UsageError(f"{path}: its first line is not UTF-8; a passphrase is text in UTF-8") from None
     return passphrase
@@ -235,10 +272,10 @@ def new_passphrase(passphrase_file: Path | None, *, none: bool) -> bytes | None:
         return read_passphrase(passphrase_file)
     if none or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
-    first = getpass.getpass("Passphrase for the private keys (empty for none): ")
-    if first and getpass.getpass("The same again: ") != first:
+    first = _typed("Passphrase for the private keys (empty for none): ")
+    if first and _typed("The same again: ") != first:
         raise UsageError("the two passphrases differ: nothing was written")
-    return first.encode(errors="surrogateescape") or None
+    return first or None
 
 
 def _ask(prompt: str, needed: FileRefused) -> bytes:
@@ -249,19 +286,28 @@ def _ask(prompt: str, needed: FileRefused) -> bytes:
         raise FileRefused(
             needed.path, needed.problem, "it is encrypted and there is no terminal to ask on: give --passphrase-file"
         ) from needed
-    return getpass.getpass(prompt).encode(errors="surrogateescape")
+    return _typed(prompt)
+
+
+def _typed(prompt: str) -> bytes:
+    """A line from the terminal, in UTF-8 whatever the terminal's encoding is. [ID-36] Raises UsageError."""
+    try:
+        return getpass.getpass(prompt).encode()
+    except UnicodeError:
+        raise UsageError("what was typed is not text in the terminal's encoding; a passphrase is text") from None
 
 
 # ---- output ------------------------------------------------------------------
 
 
 def print_json(value: object) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    click.echo(_escaped(text, lambda c: json.dumps(c)[1:-1]))  # [SC-3]
 
 
 def say(text: str = "") -> None:
     """To the person at the keyboard, not to the program behind the pipe."""
-    click.echo(text, err=True)
+    click.echo(_escaped(text, _backslashed), err=True)  # [SC-3]
 
 
 def command(*words: str | Path) -> str:
@@ -282,8 +328,16 @@ def own_program() -> list[str]:
 
 
 def shown(text: str) -> str:
-    """A text of somebody else's, such as a node's name, without what could confuse a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    """A text of somebody else's, such as a node's name, without what could confuse a terminal. [SC-3]"""
+    return "".join(c if c.isprintable() else _backslashed(c) for c in text)
+
+
+def _escaped(lines: str, escape: Callable[[str], str]) -> str:
+    return "".join(c if c.isprintable() or c == "\n" else escape(c) for c in lines)
+
+
+def _backslashed(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import signal
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,15 @@ import trio
 from xlattice_trio.cli import common
 from xlattice_trio.cli.common import F, logging_options, passphrase_option
 from xlattice_trio.cli.held import default_state, load_card_to_use
-from xlattice_trio.cli.locally import StandardStreams, open_local_listeners, reset, serve_until_signal
+from xlattice_trio.cli.locally import (
+    StandardStreams,
+    end_on_signals,
+    open_local_listeners,
+    reset,
+    serve_until_signal,
+)
 from xlattice_trio.client import ClusterClient, Failure, NoMemberReachable, open_member_stream
-from xlattice_trio.errors import HandshakeRefused, UsageError, XLatticeError
+from xlattice_trio.errors import ErrorCode, HandshakeRefused, UsageError, XLatticeError
 from xlattice_trio.identity.storage import ROSTER_FILE, load_identity, load_roster
 from xlattice_trio.limits import HANDSHAKE_DEADLINE
 from xlattice_trio.link.backoff import Backoff
@@ -163,6 +170,7 @@ async def _persistently(open_stream: Opener, wait: float, nursery: trio.Nursery)
 async def carry(open_stream: Opener, local: trio.abc.HalfCloseableStream) -> None:
     """Open a stream and carry `local` on it until both have ended; `local` is closed, or reset if something failed.
 
+    Cancelled, it tells the peer by Error, never by Bye: what was not read of `local` has not been sent.
     Raises NoMemberReachable, UsageError, and what `relay` raises.
     """
     failure: Exception | None = None
@@ -176,6 +184,10 @@ async def carry(open_stream: Opener, local: trio.abc.HalfCloseableStream) -> Non
             try:
                 await relay(stream, local)
                 await stream.aclose()
+            except trio.Cancelled:
+                with trio.CancelScope(shield=True):  # takes up to a second
+                    await stream.close_with_error(ErrorCode.SHUTTING_DOWN, "the other side of this stream was stopped")
+                raise
             finally:
                 await trio.aclose_forcefully(stream)
         except (XLatticeError, trio.BrokenResourceError) as exc:
@@ -201,10 +213,16 @@ def connect(**options: Any) -> None:
 
     \b
     Exit status: 0 if the service ended its answer; 4 if no member was reached, 5 if the session ended wrongly: then
-    the answer may not be all of it.
+    the answer may not be all of it; 130 if SIGINT or SIGTERM came first: then the service is told by an Error.
     """
-    open_stream = opener_for(**options)
-    trio.run(carry, open_stream, StandardStreams())
+    trio.run(_connect, opener_for(**options))
+
+
+async def _connect(open_stream: Opener) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(end_on_signals, signal.SIGINT, signal.SIGTERM)
+        await carry(open_stream, StandardStreams())
+        nursery.cancel_scope.cancel()
 
 
 @click.command()

@@ -23,7 +23,8 @@ import trio
 
 from xlattice_trio.cli.authority import Authority, as_message
 from xlattice_trio.cli.children import Child, Children, open_children
-from xlattice_trio.cli.common import CheckFailed, command, own_program
+from xlattice_trio.cli.common import CheckFailed, command, is_output_lost, own_program, say
+from xlattice_trio.cli.locally import end_on_signals
 from xlattice_trio.cli.loopback import HOSTS, find_hosts, find_ports
 from xlattice_trio.client import ClusterClient, open_member_stream
 from xlattice_trio.crypto import rsa_generate, system_draw
@@ -40,6 +41,7 @@ from xlattice_trio.identity.storage import (
     save_roster,
 )
 from xlattice_trio.limits import KNOCK_SIZE
+from xlattice_trio.net.reasons import reason
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.roster import VerifiedMember, VerifiedRoster, make_roster, verify_roster
 from xlattice_trio.wire.messages import ClientAccess, Role
@@ -99,7 +101,11 @@ def _directory(keep: Path | None) -> Iterator[Path]:
             raise UsageError(f"{keep}: there is something in this directory: --keep takes a new one")
     except OSError as exc:
         raise UsageError(f"{keep}: this directory cannot be made: {exc.strerror}") from exc
-    yield keep.resolve()
+    try:
+        yield keep.resolve()
+    except BaseException:
+        say(f"{keep} is half made, and stays for its logs: remove it before you use its name again")
+        raise
 
 
 @attrs.define
@@ -128,12 +134,13 @@ class Show:
         environment = os.environ | {"PYTHONUNBUFFERED": "1", "XLATTICE_STATE": str(self.directory / "state")}
         with trio.move_on_after(DEADLINE) as scope:
             async with trio.open_nursery() as nursery:
-                await nursery.start(_end_on_signals)
+                await nursery.start(end_on_signals, signal.SIGTERM, signal.SIGHUP)  # Ctrl-C does it already
                 async with open_children(self.directory / "logs", environment) as children:
                     try:
                         await self._steps(children)
-                    except Exception:
-                        children.show_last_words()
+                    except Exception as exc:
+                        if not is_output_lost(exc):
+                            children.show_last_words()
                         raise
                 nursery.cancel_scope.cancel()
         if scope.cancelled_caught:
@@ -315,14 +322,15 @@ class Show:
         await self._knock(asked, f"{FORMER}, who knows the knock", Initiator(as_member).hello())
 
     async def _remove(self, name: str, authority: Authority) -> None:
-        """As `xlattice cluster remove` and `xlattice node load` do it, and SIGHUP."""
+        """As `xlattice cluster remove` does it, and `xlattice node load` and SIGHUP at one member."""
         members = {node_id: member for node_id, member in authority.roster.members.items() if member.name != name}
         roster = authority.sign_next(members, authority.roster.clients)
-        for member, child in self.members.items():
-            save_held_roster(self.directory / member, roster, roster.epoch)
-            child.process.send_signal(signal.SIGHUP)
+        first = self.started[-1]
+        save_held_roster(self.directory / first, roster, roster.epoch)
+        self.members[first].process.send_signal(signal.SIGHUP)
+        for child in self.members.values():
             await child.wait_for(f"epoch {roster.epoch} is in force")
-        self.tell(f"the authority removes {name}: all members have the roster of epoch {roster.epoch}")
+        self.tell(f"the authority removes {name}: {first} gets the roster of epoch {roster.epoch}; it spreads to all")
 
     async def _knock(self, asked: str, who: str, data: bytes) -> None:
         """Send what a stranger sends, and count what comes back before the connection is closed."""
@@ -378,14 +386,6 @@ class Show:
             click.echo(line)
 
 
-async def _end_on_signals(task_status: trio.TaskStatus[None]) -> None:
-    """SIGTERM and the terminal's end are like Ctrl-C: the processes are stopped."""
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            raise click.Abort
-
-
 def _get(port: int, path: str) -> bytes:
     """An HTTP GET, without proxies."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=15)
@@ -393,6 +393,6 @@ def _get(port: int, path: str) -> bytes:
         connection.request("GET", path)
         return connection.getresponse().read()
     except (OSError, http.client.HTTPException) as exc:
-        raise DemoFailed(f"GET {path} through the cluster: {type(exc).__name__}: {exc}") from exc
+        raise DemoFailed(f"GET {path} through the cluster: {reason(exc)}") from exc
     finally:
         connection.close()

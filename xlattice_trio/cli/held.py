@@ -21,8 +21,8 @@ def default_state() -> Path:
 def load_card_to_use(path: Path, state: Path, *, override: bool) -> VerifiedClusterCard:
     """The cluster card in a file, unless a newer one of its cluster was used before. [SV-27] [RO-28]
 
-    With `override` an older one is taken all the same; what was the highest epoch stays known. Raises FileRefused,
-    IdentityError.
+    With `override` an older one is taken all the same; what was the highest epoch stays known. [RO-63] Raises
+    FileRefused, IdentityError.
     """
     card = load_cluster_card(path)
     _make(state)
@@ -31,11 +31,11 @@ def load_card_to_use(path: Path, state: Path, *, override: bool) -> VerifiedClus
     if held is not None and not cluster_card_replaces(held.card, card, highest=held.highest, override=override):
         if card.epoch == held.card.epoch:
             return card  # the same one, else RosterConflict was raised [RO-30]
-        raise IdentityError(  # [RO-29]
+        raise IdentityError(  # [RO-29] [RO-64]
             f"{path}: it is of epoch {card.epoch}, and one of epoch {held.highest} was used before: ask for the newer "
             f"one, or take this one with --override"
         )
-    save_held_cluster_card(store, card, max(card.epoch, held.highest if held else 0))
+    save_held_cluster_card(store, card, max(card.epoch, held.highest if held else 0))  # [RO-65]
     return card
 
 

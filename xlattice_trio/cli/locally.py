@@ -95,13 +95,11 @@ class LocalListeners:
 
 async def open_local_listeners(address: str) -> LocalListeners:
     """Listen on HOST:PORT, [IPV6]:PORT (port 0 is any that is free) or unix:/path. Raises UsageError."""
-    head, _, port = address.rpartition(":")
-    any_port = port == "0"
-    target = parse_target(f"{head}:1" if any_port else address)
+    target = parse_target(address, lowest_port=0)
     try:
         if isinstance(target, UnixTarget):
             return LocalListeners([_listen_on_path(target.path)], [str(target)], Path(target.path))
-        listeners = await trio.open_tcp_listeners(0 if any_port else target.port, host=target.host)
+        listeners = await trio.open_tcp_listeners(target.port, host=target.host)
     except OSError as exc:
         raise UsageError(f"cannot listen on {address}: {reason(exc)}") from exc
     return LocalListeners(listeners, [str(TCPTarget(*listener.socket.getsockname()[:2])) for listener in listeners])
@@ -137,6 +135,19 @@ async def reset(local: trio.abc.AsyncResource) -> None:
         with suppress(OSError):
             local.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     await trio.aclose_forcefully(local)
+
+
+# ---- signals -----------------------------------------------------------------
+
+
+async def end_on_signals(
+    *numbers: signal.Signals, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """For a task of its own: these signals end the command as an interrupted one, after what has to be done yet."""
+    with trio.open_signal_receiver(*numbers) as signals:
+        task_status.started()
+        async for _ in signals:
+            raise click.Abort
 
 
 # ---- serving -----------------------------------------------------------------

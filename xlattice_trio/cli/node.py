@@ -49,7 +49,7 @@ from xlattice_trio.net.listen import PortLimits
 from xlattice_trio.node import DEFAULT_GRACE, DEFAULT_KEEPALIVE, NodeConfig, run_node
 from xlattice_trio.roster import replaces
 from xlattice_trio.services.forward import TCPTarget
-from xlattice_trio.services.registry import ServiceSpec, make_services
+from xlattice_trio.services.registry import ServiceSpec, make_services, restrict
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ def load(directory: Path, roster: Path, override: bool) -> None:
     """Give the node in DIR a new roster.
 
     The roster is verified and has to be newer than the one that is there. A member that is running takes it over on
-    SIGHUP; one that starts reads it.
+    SIGHUP, and the other members get it from there; one that starts reads it.
 
     \b
     Examples:
@@ -265,6 +265,15 @@ def _limit_option(flag: str, default: int, text: str) -> Callable[[F], F]:
 @_service_option("--client-service", "for_clients", "Offer SERVICE on the client port only.")
 @_service_option("--member-service", "for_members", "Offer SERVICE on the cluster port only: to other members.")
 @click.option(
+    "--allow",
+    metavar="NAME=WHO",
+    multiple=True,
+    help="Let only WHO use the service NAME: member, client, anonymous, a NodeID or a node's name. Repeat it for more.",
+)
+@click.option(
+    "--max-streams", metavar="NAME=N", multiple=True, help="Let the service NAME have at most N streams at once."
+)
+@click.option(
     "--listen",
     metavar="ADDR",
     multiple=True,
@@ -303,6 +312,8 @@ def run(
     both: tuple[str, ...],
     for_clients: tuple[str, ...],
     for_members: tuple[str, ...],
+    allow: tuple[str, ...],
+    max_streams: tuple[str, ...],
     listen: tuple[str, ...],
     no_source_check: bool,
     keepalive: float,
@@ -318,6 +329,9 @@ def run(
     kinds that are always there: `echo`, and `forward:HOST:PORT` or `forward:unix:/path`, which carries each stream to
     an existing server. Packages can bring more.
 
+    A service is for everybody who may use its port, and for as many streams as come, unless --allow and --max-streams
+    restrict it; they hold on both ports. A role or a NodeID goes before a name that is spelt like it.
+
     Many clients behind one address, such as those of an `xlattice forward` on another machine, can need higher limits
     than the usual ones; connections above them are closed. This machine's own loopback addresses have no such limits.
 
@@ -328,12 +342,14 @@ def run(
     Examples:
       xlattice node run alpha.node --service echo --client-service web=forward:127.0.0.1:8080
       xlattice node run alpha.node --client-service redis=forward:unix:/run/redis.sock --passphrase-file secret.txt
+      xlattice node run alpha.node --service echo --allow echo=carol --allow echo=member --max-streams echo=100
     """
     if 0 < keepalive < KEEPALIVE_MIN / 1000:
         raise click.BadParameter("0, or 1 to 3600 seconds", param_hint="--keepalive")
     common.set_up_logging(ctx, logging.INFO)
     offered = ((both, Port), (for_clients, [Port.CLIENT]), (for_members, [Port.CLUSTER]))
-    services = make_services(ServiceSpec.parse(text, ports) for texts, ports in offered for text in texts)
+    specs = [ServiceSpec.parse(text, ports) for texts, ports in offered for text in texts]
+    services = make_services(restrict(specs, allow, max_streams))
     if not services:
         log.warning("this node offers no service: --service, --client-service or --member-service gives it one")
 

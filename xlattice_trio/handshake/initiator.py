@@ -8,10 +8,18 @@ failed handshake is kept. Spec 5.5, 5.6, 5.9, 5.10.
 import attrs
 
 from xlattice_trio import crypto
-from xlattice_trio.crypto import Draw, Label, NoSecret, NotOpened, system_draw
+from xlattice_trio.crypto import SYSTEM_RANDOMISED, Draw, Label, NoSecret, NotOpened, Randomised, system_draw
 from xlattice_trio.errors import DecodeError, HandshakeRefused, RefusalReason, UsageError
 from xlattice_trio.handshake import key_schedule
-from xlattice_trio.handshake.outcome import PERMITTED, Established, Port, SessionSecrets, Side, signed_content
+from xlattice_trio.handshake.outcome import (
+    PERMITTED,
+    Established,
+    Port,
+    SessionSecrets,
+    Side,
+    refuse,
+    signed_content,
+)
 from xlattice_trio.handshake.transitions import INITIATOR
 from xlattice_trio.handshake.transitions import InitiatorEvent as Event
 from xlattice_trio.handshake.transitions import InitiatorState as State
@@ -28,7 +36,7 @@ from xlattice_trio.limits import (
 )
 from xlattice_trio.machine import next_state
 from xlattice_trio.session.records import Opener, Sealer
-from xlattice_trio.wire.codec import decode, encode, encode_before
+from xlattice_trio.wire.codec import decode, encode, encode_before, encode_text
 from xlattice_trio.wire.framing import DUE_REPLY, HEADER_SIZE, FrameReader, encode_frame, frame_header, hello_length
 from xlattice_trio.wire.messages import FrameKind, Hello, HelloBody, HelloReply, Purpose, RecordType, ReplyBody, Role
 
@@ -43,7 +51,8 @@ class Intent:
 
     `identity` is None for an anonymous client. `knock` is the roster's, 32 bytes, for the cluster port, and empty for
     the client port; it decides which port this is for. `service` is 1 to 64 bytes of UTF-8 for a stream and empty for
-    a link. Raises UsageError for a combination that the protocol does not have.
+    a link. Raises UsageError for a combination that the protocol does not have, EncodeError for a service name that it
+    does not have.
     """
 
     peer: VerifiedCard
@@ -66,8 +75,7 @@ class Intent:
             raise UsageError(f"role {self.role.name.lower()} {state} an identity")
         if (not self.service) != (self.purpose is Purpose.LINK):
             raise UsageError("a stream is for a named service; a link is for none")
-        if len(self.service.encode(errors="replace")) > SERVICE_MAX:
-            raise UsageError(f"a service name of more than {SERVICE_MAX} bytes: {self.service!r}")
+        encode_text(self.service, 0, SERVICE_MAX, "the service name")
         if self.identity is not None:
             own, peer = self.identity.node_id, self.peer.node_id
             if own == peer:
@@ -80,14 +88,15 @@ class Initiator:
     """One handshake, as initiator.
 
     `hello()` once; then `receive_data` with whatever arrives until it returns the Confirm to send, after which
-    `established` is set and further bytes belong to the session. Randomness comes from `draw`: key1 (32 bytes), x25519
-    (32), mlkem_seed (64).
+    `established` is set and further bytes belong to the session. Nothing else is sent. [HS-4] [SE-4] Randomness comes
+    from `draw`: key1 (32 bytes), x25519 (32), mlkem_seed (64); that of RSA from `randomised`.
     """
 
-    def __init__(self, intent: Intent, *, draw: Draw = system_draw) -> None:
+    def __init__(self, intent: Intent, *, draw: Draw = system_draw, randomised: Randomised = SYSTEM_RANDOMISED) -> None:
         self.intent = intent
         self.state = State.START
         self.established: Established | None = None
+        self._randomised = randomised
         self._reader = FrameReader()
         self._key1 = draw("key1", KEY_SIZE)  # [HS-6]
         self._x25519 = crypto.x25519_key(draw("x25519", X25519_SIZE))
@@ -95,9 +104,9 @@ class Initiator:
         self._hello_frame = b""
 
     def hello(self) -> bytes:
-        """The Hello frame, to be sent first. Raises UsageError if it was made before, EncodeError for a bad service."""
+        """The Hello frame, to be sent first. Raises UsageError if it was made before."""
         if self.state is not State.START:
-            raise UsageError("a handshake has one Hello")
+            raise UsageError("a handshake has one Hello")  # [HS-2]
         self._hello_frame = self._make_hello()
         self._step(Event.HELLO_MADE)
         return self._hello_frame
@@ -117,30 +126,27 @@ class Initiator:
             if frame is None:
                 return b""
             established = self._verify_reply(bytes(frame))
-        except DecodeError as exc:
+        except (DecodeError, HandshakeRefused) as exc:
             self._step(Event.REPLY_REFUSED)
-            raise HandshakeRefused(RefusalReason.FRAME_HEADER, str(exc)) from exc
-        except HandshakeRefused:
-            self._step(Event.REPLY_REFUSED)
-            raise
-        confirm = established.sealer.seal(RecordType.CONFIRM, b"", now)  # [HS-54] [SE-28]
+            refuse(exc)
+        confirm = established.sealer.seal(RecordType.CONFIRM, b"", now)  # [HS-54] [SE-28] [SE-29]
         self._step(Event.REPLY_VERIFIED)
         self.established = established
         return bytes(confirm)
 
     def deadline_passed(self) -> HandshakeRefused:
-        """The handshake took too long: the error to raise. [HS-76]"""
+        """The handshake took too long: the error to raise. [HS-3] [HS-76]"""
         self._step(Event.DEADLINE_PASSED)
         return HandshakeRefused(RefusalReason.DEADLINE)
 
     def transport_closed(self) -> HandshakeRefused:
-        """The connection ended: the error to raise."""
+        """The connection ended: the error to raise. [HS-3]"""
         self._step(Event.TRANSPORT_CLOSED)
         return HandshakeRefused(RefusalReason.TRANSPORT_CLOSED)
 
     def _step(self, event: Event) -> None:
         before, (_, self.state) = self.state, next_state(INITIATOR, self.state, event)
-        if self.state is not before and self.state in (State.ESTABLISHED, State.FAILED):  # [HS-10]
+        if self.state is not before and self.state in (State.ESTABLISHED, State.FAILED):  # [HS-10] [SE-75]
             self._key1 = b""
             del self._x25519, self._mlkem
 
@@ -148,7 +154,7 @@ class Initiator:
 
     def _make_hello(self) -> bytes:
         intent = self.intent
-        ciphertext = crypto.oaep_encrypt(intent.peer.ck, self._key1)
+        ciphertext = self._randomised.oaep_encrypt(intent.peer.ck, self._key1)  # [ID-8]
         prefix = (
             frame_header(FrameKind.HELLO, hello_length(len(ciphertext)))
             + _VERSION.to_bytes(2, "big")
@@ -169,7 +175,7 @@ class Initiator:
         )
         if intent.identity is not None:
             content = signed_content(prefix, encode_before(body, "signature"))  # [HS-14]
-            signature = crypto.pss_sign(intent.identity.sk_priv, Label.HELLO_SIGNATURE, content)
+            signature = self._randomised.pss_sign(intent.identity.sk_priv, Label.HELLO_SIGNATURE, content)  # [ID-6]
             body = attrs.evolve(body, signature=signature)
         body = attrs.evolve(body, pad=bytes(HELLO_BODY_SIZE - _PAD_PREFIX - len(encode_before(body, "pad"))))  # [HS-13]
         key = crypto.aead_key(key_schedule.k_hello(self._key1))

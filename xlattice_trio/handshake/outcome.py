@@ -1,10 +1,13 @@
 """What a handshake is about, and what it ends with: values that both sides share. Spec 5.4 to 5.6."""
 
 import enum
+import traceback
+from typing import NoReturn
 
 import attrs
 
 from xlattice_trio.crypto import Label
+from xlattice_trio.errors import DecodeError, HandshakeRefused, RefusalReason
 from xlattice_trio.handshake import key_schedule
 from xlattice_trio.identity.card import VerifiedCard
 from xlattice_trio.identity.node_id import NodeID
@@ -20,7 +23,7 @@ class Port(enum.Enum):
     CLIENT = "client"
 
 
-# Who may do what on which port. [HS-16] [HS-33]
+# Who may do what on which port; rosters go over links. [HS-16] [HS-33] [RO-3]
 PERMITTED: frozenset[tuple[Port, Role, Purpose]] = frozenset(
     {
         (Port.CLUSTER, Role.MEMBER, Purpose.LINK),
@@ -87,3 +90,17 @@ def signed_content(hello_until_sealed: bytes, body_until_signature: bytes) -> by
     The first argument begins with the frame header, which is not signed.
     """
     return hello_until_sealed[HEADER_SIZE:] + body_until_signature
+
+
+def refuse(exc: DecodeError | HandshakeRefused) -> NoReturn:
+    """Raise HandshakeRefused for what was found wrong with a message; a DecodeError is a frame that is not due.
+
+    An exception keeps the variables of the calls that it came through, keys among them: they are cleared. [HS-10]
+    """
+    found: BaseException | None = exc
+    while found is not None:
+        traceback.clear_frames(found.__traceback__)
+        found = found.__cause__ or found.__context__
+    if isinstance(exc, DecodeError):
+        raise HandshakeRefused(RefusalReason.FRAME_HEADER, str(exc)) from exc
+    raise exc

@@ -14,7 +14,7 @@ class ReplayCache:
     """The digests of the last `capacity` Hellos that were verified, 32 bytes each."""
 
     def __init__(self, capacity: int = REPLAY_CACHE_MIN) -> None:
-        if capacity < REPLAY_CACHE_MIN:  # [HS-60]
+        if capacity < REPLAY_CACHE_MIN:  # [HS-60] [EL-7]
             raise UsageError(f"a replay cache of {capacity} entries: at least {REPLAY_CACHE_MIN} expected")
         self._capacity = capacity
         self._digests: OrderedDict[bytes, None] = OrderedDict()

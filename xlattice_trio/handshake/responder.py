@@ -12,10 +12,18 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from xlattice_trio import crypto
-from xlattice_trio.crypto import Draw, Label, NoSecret, NotOpened, system_draw
+from xlattice_trio.crypto import SYSTEM_RANDOMISED, Draw, Label, NoSecret, NotOpened, Randomised, system_draw
 from xlattice_trio.errors import DecodeError, HandshakeRefused, IdentityError, RecordError, RefusalReason, UsageError
 from xlattice_trio.handshake import key_schedule
-from xlattice_trio.handshake.outcome import PERMITTED, Established, Port, SessionSecrets, Side, signed_content
+from xlattice_trio.handshake.outcome import (
+    PERMITTED,
+    Established,
+    Port,
+    SessionSecrets,
+    Side,
+    refuse,
+    signed_content,
+)
 from xlattice_trio.handshake.replay import ReplayCache
 from xlattice_trio.handshake.transitions import RESPONDER
 from xlattice_trio.handshake.transitions import ResponderEvent as Event
@@ -100,7 +108,7 @@ class Welcome:
     accepted_keys: Callable[[], Sequence[AcceptedKey]]
     replay: ReplayCache
     keepalive: int = attrs.field(default=0, validator=_check_stream_keepalive)
-    link_keepalive: int = attrs.field(default=15_000, validator=_check_link_keepalive)
+    link_keepalive: int = attrs.field(default=15_000, validator=_check_link_keepalive)  # [SE-79]
 
 
 @attrs.frozen
@@ -120,15 +128,18 @@ class Responder:
     """One handshake, as responder.
 
     `receive_data` takes whatever arrives and returns what is to be sent: nothing, or the HelloReply. [HS-4] [HS-46]
-    When Confirm has opened, `established` is set and further bytes belong to the session. [SE-3] Randomness comes from
-    `draw`: oaep_fallback, x25519, key2, salt (32 bytes each).
+    [SE-1] [SE-4] When Confirm has opened, `established` is set and further bytes belong to the session. [SE-3]
+    Randomness comes from `draw`: oaep_fallback, x25519, key2, salt (32 bytes each); that of ML-KEM from `randomised`.
     """
 
-    def __init__(self, welcome: Welcome, *, draw: Draw = system_draw) -> None:
+    def __init__(
+        self, welcome: Welcome, *, draw: Draw = system_draw, randomised: Randomised = SYSTEM_RANDOMISED
+    ) -> None:
         self.welcome = welcome
         self.state = State.AWAIT_HELLO
         self.established: Established | None = None
         self._draw = draw
+        self._randomised = randomised
         self._reader = FrameReader()
         self._roster: VerifiedRoster | None = None
         self._accepted: Sequence[AcceptedKey] = ()
@@ -137,7 +148,9 @@ class Responder:
     def receive_data(self, data: bytes) -> bytes:
         """Take bytes that arrived; returns the HelloReply to send, or nothing.
 
-        Raises HandshakeRefused, after which nothing is sent and the connection is closed. [HS-19] [HS-20] [HS-59]
+        When a HelloReply has been written, it is to be called with no bytes: what came behind the Hello is judged then,
+        and not when more arrives. [FR-5] Raises HandshakeRefused, after which nothing is sent and the connection is
+        closed. [HS-19] [HS-20] [HS-59]
         """
         if self.state not in (State.AWAIT_HELLO, State.AWAIT_CONFIRM):
             raise UsageError(f"no bytes are taken in state {self.state}")
@@ -157,10 +170,23 @@ class Responder:
         self._step(Event.TRANSPORT_CLOSED)
         return HandshakeRefused(RefusalReason.TRANSPORT_CLOSED)
 
+    @property
+    def is_admitted(self) -> bool:
+        """Whether the roster in force admits this handshake, as far as it is known whose it is. [RO-56]"""
+        roster, pending = self.welcome.roster(), self._pending
+        if self.welcome.node_id not in roster.members:
+            return False
+        return pending is None or admits(roster, pending.role, pending.initiator)
+
+    def given_up(self) -> HandshakeRefused:
+        """The roster in force does not admit it: the error to raise."""
+        self._step(Event.TRANSPORT_CLOSED)
+        return HandshakeRefused(RefusalReason.ROSTER_CHANGED)
+
     def _step(self, event: Event) -> None:
         _, self.state = next_state(RESPONDER, self.state, event)
         if self.state is State.IGNORED:
-            self._pending = None
+            self._pending = None  # [HS-10]
 
     def _receive_hello(self) -> bytes:
         if self._roster is None:  # [HS-22]
@@ -171,13 +197,10 @@ class Responder:
             if frame is None:
                 return b""
             hello = self._verify_hello(bytes(frame), self._roster)
-        except DecodeError as exc:
+        except (DecodeError, HandshakeRefused) as exc:
             self._step(Event.HELLO_REFUSED)
-            raise HandshakeRefused(RefusalReason.FRAME_HEADER, str(exc)) from exc
-        except HandshakeRefused:
-            self._step(Event.HELLO_REFUSED)
-            raise
-        reply, self._pending = self._make_reply(hello, self._roster)
+            refuse(exc)
+        reply, self._pending = self._make_reply(hello, self._roster)  # what `hello` holds ends here [HS-10] [SE-75]
         self._step(Event.HELLO_VERIFIED)
         return reply
 
@@ -187,15 +210,12 @@ class Responder:
             frame = self._reader.next_frame(DUE_CONFIRM)  # [HS-56]
             if frame is None:
                 return
-            self._verify_confirm(frame, self._pending)
-        except DecodeError as exc:
+            established = self._verify_confirm(frame, self._pending)
+        except (DecodeError, HandshakeRefused) as exc:
             self._step(Event.CONFIRM_REFUSED)
-            raise HandshakeRefused(RefusalReason.FRAME_HEADER, str(exc)) from exc
-        except HandshakeRefused:
-            self._step(Event.CONFIRM_REFUSED)
-            raise
+            refuse(exc)
         self._step(Event.CONFIRM_OPENED)
-        self.established, self._pending = self._pending, None
+        self.established, self._pending = established, None
 
     # ---- the checks of Spec 5.7, in its order; 3, the frame header, is above ----
 
@@ -284,7 +304,7 @@ class Responder:
 
     def _make_reply(self, hello: _VerifiedHello, roster: VerifiedRoster) -> tuple[bytes, Established]:
         welcome = self.welcome
-        mlkem_secret, mlkem_ciphertext = crypto.mlkem_encapsulate(hello.mlkem)  # [HS-9]
+        mlkem_secret, mlkem_ciphertext = self._randomised.mlkem_encapsulate(hello.mlkem)  # [HS-9]
         body = ReplyBody(
             key2=self._draw("key2", KEY_SIZE),  # [HS-6]
             x25519=hello.x25519_share,
@@ -319,7 +339,7 @@ class Responder:
 
     # ---- Confirm (Spec 5.10) ----
 
-    def _verify_confirm(self, frame: memoryview, pending: Established) -> None:
+    def _verify_confirm(self, frame: memoryview, pending: Established) -> Established:
         try:
             type_, _ = pending.opener.open(frame)  # [HS-57]
         except RecordError as exc:
@@ -329,12 +349,16 @@ class Responder:
         roster = self.welcome.roster()
         if self.welcome.node_id not in roster.members:  # [RO-58]
             raise HandshakeRefused(RefusalReason.ROSTER_CHANGED, "this node is no longer a member")
-        if not admits(roster, pending.role, pending.initiator):  # [HS-58]
+        if not admits(roster, pending.role, pending.initiator):  # [HS-58] [RO-56]
             raise HandshakeRefused(RefusalReason.ROSTER_CHANGED)
+        if pending.initiator is None:
+            return pending
+        card = _listed(pending.role, pending.initiator.node_id.value, roster)  # its name may be another one now
+        return attrs.evolve(pending, initiator=card)
 
 
 def admits(roster: VerifiedRoster, role: Role, initiator: VerifiedCard | None) -> bool:
-    """Whether `roster` admits a handshake or session of this initiator: same NodeID, same sk. [HS-58]
+    """Whether `roster` admits a handshake or session of this initiator: same NodeID, same sk. [HS-58] [RO-57]
 
     A NodeID is a hash of sk, so that the one implies the other, but for 160 bits and the key's own owner.
     """

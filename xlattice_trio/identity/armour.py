@@ -80,7 +80,7 @@ def unarmour(cls: type[Armoured], text: bytes) -> Armoured:
             f"with nothing before or after it",
         )
     try:
-        return decode(cls, data)
+        return decode(cls, data)  # [ID-20] [RO-9] [RO-26]
     except DecodeError as exc:
         raise ArmourError(ArmourProblem.CONTENT, found, f"an {expected} whose content is damaged: {exc}") from exc
 

@@ -49,7 +49,8 @@ def make_card(
     """
     card = NodeCard(name, id_size, encode_spki(sk_priv.public_key()), encode_spki(ck), serial, b"")
     _check_keys_differ(card)
-    return attrs.evolve(card, signature=pss_sign(sk_priv, Label.NODE_CARD, encode_before(card, "signature")))
+    signature = pss_sign(sk_priv, Label.NODE_CARD, encode_before(card, "signature"))  # [ID-6]
+    return attrs.evolve(card, signature=signature)
 
 
 def verify_card(card: NodeCard) -> VerifiedCard:

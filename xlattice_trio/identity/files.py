@@ -1,11 +1,14 @@
 """Files with what must not be lost, or not be seen by others: the bytes, and every refusal. Spec 2.6, 3.7.
 
 What is replaced is replaced whole: new file, flush, rename, flush the directory. A private file is made with mode 0600,
-and refused if it is not ours or if others have any access. What is in the files is `storage`'s.
+and refused if it is not ours or if others have any access. So is a directory of private files where everybody can
+replace them. What is in the files is `storage`'s.
 """
 
 import contextlib
 import enum
+import functools
+import logging
 import os
 import stat
 import tempfile
@@ -17,10 +20,13 @@ from xlattice_trio.errors import StorageError
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 PRIVATE = 0o600
 PUBLIC = 0o644
 _DIRECTORY = 0o700
 _OTHERS = 0o077  # every access of group and others
+_HAS_MODES = os.name == "posix"
 
 
 class FileProblem(enum.Enum):
@@ -101,6 +107,36 @@ def make_directory(directory: Path) -> None:
     with writing(directory):
         directory.mkdir(_DIRECTORY, parents=True, exist_ok=True)
         flush_directory(directory.parent)
+    check_directory(directory)
+
+
+def check_directory(directory: Path) -> None:
+    """Refuses a directory of private files where everybody can put others in their place, and warns if a group can.
+
+    Who can write in a directory can remove and rename what is in it, unless it is sticky. A group is often its user's
+    own, or made for the purpose, so that it is only warned of.
+    """
+    try:
+        mode = stat.S_IMODE(directory.stat().st_mode)
+    except OSError:
+        return  # whoever looks into it says what is wrong
+    if mode & stat.S_ISVTX or not _HAS_MODES:
+        return
+    if mode & stat.S_IWOTH:
+        raise FileRefused(
+            directory,
+            FileProblem.OPEN_TO_OTHERS,
+            f"its mode {mode:04o} lets every user replace the private files in it: if nobody has, "
+            f"chmod go-w {directory}",
+        )
+    if mode & stat.S_IWGRP:
+        _warn_of_group(directory, mode)
+
+
+@functools.cache
+def _warn_of_group(directory: Path, mode: int) -> None:
+    """Once for each directory."""
+    log.warning("%s: its mode %04o lets its group replace the private files in it: chmod g-w it", directory, mode)
 
 
 def create_file(path: Path, data: bytes) -> None:

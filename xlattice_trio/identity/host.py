@@ -34,7 +34,8 @@ def parse_host(text: str) -> Host:
     """The address or name that a host is. Raises IdentityError unless `text` is its one spelling.
 
     IPv4 is four decimal numbers; IPv6 as RFC 5952, section 4, writes it, in hexadecimal groups only, without a zone,
-    and no IPv4-mapped one; a DNS name is of lower-case labels, the last of which begins with a letter.
+    and no IPv4-mapped one; a DNS name is of lower-case labels, the last of which begins with a letter. What it is the
+    address or name of does not matter. [RO-8]
     """
     if ":" in text:
         return _parse_ipv6(text)

@@ -20,7 +20,7 @@ def _check_size(_node_id: object, _field: object, value: bytes) -> None:
 
 @attrs.frozen(order=True)
 class NodeID:
-    """20 or 32 bytes, ordered as unsigned bytes. Any other length raises IdentityError."""
+    """20 or 32 bytes, ordered as unsigned bytes [NO-1]. Any other length raises IdentityError."""
 
     value: bytes = attrs.field(validator=_check_size, repr=bytes.hex)
 

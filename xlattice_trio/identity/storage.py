@@ -15,7 +15,8 @@ matters (a passphrase costs a tenth of a second or more). What it promises:
 - Of an identity nothing is ever overwritten. `promote_next` moves files only, in an order in which each state in
   between can be loaded and finished.
 - Files with secrets (private keys; rosters, which hold the knock) are made with mode 0600, and refused if they are not
-  ours or if others have any access.
+  ours or if others have any access. So is the directory of a node or an authority if every user can write in it and it
+  is not sticky.
 - Every refusal is a FileRefused, which says which file, what was found, what was expected and what to do.
 
 Which of two files are there says how far a next ck has come:
@@ -62,6 +63,7 @@ from xlattice_trio.identity.files import (
     FileProblem,
     FileRefused,
     already_there,
+    check_directory,
     create_file,
     flush_directory,
     if_there,
@@ -119,6 +121,7 @@ def save_identity(directory: Path, identity: LocalIdentity, passphrase: bytes | 
 
 def load_identity(directory: Path, passphrase: bytes | None = None) -> LocalIdentity:
     """The identity in `directory`, its key pairs checked against the card. Raises FileRefused."""
+    check_directory(directory)
     card = load_card(directory / CARD_FILE)
     sk_priv = _load_key(directory / SK_FILE, passphrase)
     if encode_spki(sk_priv.public_key()) != card.card.sk:
@@ -288,6 +291,7 @@ def save_authority(directory: Path, authority_key: RSAPrivateKey, passphrase: by
 
 def load_authority(directory: Path, passphrase: bytes | None = None) -> RSAPrivateKey:
     """The authority's key in `directory`. Raises FileRefused."""
+    check_directory(directory)
     return _load_key(directory / AUTHORITY_FILE, passphrase)
 
 
@@ -350,6 +354,7 @@ def save_held_roster(directory: Path, roster: VerifiedRoster, highest: int) -> N
 
 def load_held_roster(directory: Path) -> HeldRoster | None:
     """What `save_held_roster` stored last, or None if there is nothing. [RO-39] Raises FileRefused."""
+    check_directory(directory)
     path = directory / ROSTER_FILE
     roster = if_there(lambda: load_roster(path))
     return None if roster is None else HeldRoster(roster, _load_highest(path, roster.epoch))
@@ -440,6 +445,7 @@ _ARMOUR_PROBLEMS = {
 
 def _load(path: Path, cls: type[Armoured], *, private: bool) -> Armoured:
     try:
+        # The longest of all kinds, so that a file of another kind is called what it is. [ID-40]
         text = read_file(path, armour_size(ROSTER_MAX), private=private)
     except FileRefused as exc:
         if exc.problem is not FileProblem.OPEN_TO_OTHERS:

@@ -18,16 +18,13 @@ class Backoff:
     def next_delay(self) -> float:
         """The seconds to wait now. [LK-7]"""
         delay, self._next = self._next, min(2 * self._next, BACKOFF_MAX)
-        return self._jittered(delay)
+        jitter = BACKOFF_JITTER / 100
+        return delay * self._uniform(1 - jitter, 1 + jitter)
 
-    def longest_delay(self) -> float:
-        """The seconds to wait where an early attempt is of no use; what follows it stays as it was. [LK-9]"""
-        return self._jittered(BACKOFF_MAX)
+    def raise_to_longest(self) -> None:
+        """An early attempt is of no use: from now on every wait is the longest. [LK-60]"""
+        self._next = BACKOFF_MAX
 
     def reset(self) -> None:
         """It went well: begin with the shortest wait again."""
         self._next = BACKOFF_MIN
-
-    def _jittered(self, delay: float) -> float:
-        jitter = BACKOFF_JITTER / 100
-        return delay * self._uniform(1 - jitter, 1 + jitter)

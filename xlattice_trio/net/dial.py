@@ -28,8 +28,9 @@ async def initiate(
     try:
         with trio.move_on_after(deadline):
             established = await _shake_hands(transport, initiator)
+            # the stream can be written to at once [HS-55] [SE-2] [SV-14]
             return SecureStream(transport, established, write_deadline=write_deadline, handshake_deadline=deadline)
-        raise initiator.deadline_passed()  # [HS-76]
+        raise initiator.deadline_passed()  # [HS-76] [HS-83]
     except BaseException:
         await trio.aclose_forcefully(transport)
         raise
@@ -68,6 +69,6 @@ async def _shake_hands(transport: trio.abc.Stream, initiator: Initiator) -> Esta
             if not data:
                 raise initiator.transport_closed()
             await transport.send_all(initiator.receive_data(bytes(data), trio.current_time()))
-    except trio.BrokenResourceError as exc:
+    except trio.BrokenResourceError as exc:  # [HS-83]
         raise initiator.transport_closed() from exc
     return initiator.established

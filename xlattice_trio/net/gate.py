@@ -50,7 +50,7 @@ class SourceGate:
     def __init__(self, roster: VerifiedRoster, *, grace: float = CK_GRACE) -> None:
         self._roster = roster
         self._grace = grace
-        self._earlier: _Earlier | None = None
+        self._earlier: _Earlier | None = None  # [HS-82]
         self._resolved: dict[str, frozenset[Address]] = {}
         self._admitted: frozenset[Address] | None = None  # None: to be put together anew
         self._changed = trio.Event()

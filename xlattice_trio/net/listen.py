@@ -36,6 +36,28 @@ _FORGET_EVERY = 1024  # admitted connections
 # ---- one handshake -----------------------------------------------------------
 
 
+class Handshakes:
+    """The handshakes of a port that are in progress."""
+
+    def __init__(self) -> None:
+        self._in_progress: dict[Responder, trio.CancelScope] = {}
+
+    def recheck(self) -> None:
+        """Another roster is in force: those that it does not admit end at once, without a word. [RO-56] [LK-54]"""
+        for responder, scope in self._in_progress.items():
+            if not responder.is_admitted:
+                scope.cancel()
+
+    @contextmanager
+    def watched(self, responder: Responder, scope: trio.CancelScope) -> Iterator[None]:
+        """`responder` is at work in `scope`."""
+        self._in_progress[responder] = scope
+        try:
+            yield
+        finally:
+            del self._in_progress[responder]
+
+
 async def respond(
     transport: trio.abc.Stream,
     welcome: Welcome,
@@ -43,18 +65,21 @@ async def respond(
     deadline: float = limits.HANDSHAKE_DEADLINE,
     write_deadline: float = limits.WRITE_DEADLINE,
     draw: Draw = system_draw,
+    handshakes: Handshakes | None = None,
 ) -> SecureStream:
     """Make the handshake over `transport`, as responder, within `deadline` seconds.
 
     `transport` belongs to the stream from now on; it is closed, without a word, if the handshake fails or is cancelled.
-    Raises HandshakeRefused.
+    It is among `handshakes` meanwhile. Raises HandshakeRefused.
     """
     responder = Responder(welcome, draw=draw)
     try:
-        with trio.move_on_after(deadline):
+        with trio.move_on_after(deadline) as scope, (handshakes or Handshakes()).watched(responder, scope):
             established = await _shake_hands(transport, responder)
             return SecureStream(transport, established, write_deadline=write_deadline, handshake_deadline=deadline)
-        raise responder.deadline_passed()  # [HS-77]
+        if not responder.is_admitted:
+            raise responder.given_up()
+        raise responder.deadline_passed()  # [HS-77] [HS-83]
     except BaseException:
         await trio.aclose_forcefully(transport)
         raise
@@ -69,7 +94,8 @@ async def _shake_hands(transport: trio.abc.Stream, responder: Responder) -> Esta
             reply = responder.receive_data(bytes(data))
             if reply:
                 await transport.send_all(reply)
-    except trio.BrokenResourceError as exc:
+                responder.receive_data(b"")  # a header that came behind the Hello waits for nothing [FR-5]
+    except trio.BrokenResourceError as exc:  # [HS-83]
         raise responder.transport_closed() from exc
     return responder.established
 
@@ -79,7 +105,7 @@ async def _shake_hands(transport: trio.abc.Stream, responder: Responder) -> Esta
 
 @attrs.frozen
 class PortLimits:
-    """What one port takes; the defaults are the specification's. Spec 5.13."""
+    """What one port takes; the defaults are the specification's. Spec 5.13. [EL-6] [EL-9]"""
 
     handshakes: int = limits.HANDSHAKES_MAX  # connections that are not ESTABLISHED
     handshakes_per_source: int = limits.HANDSHAKES_PER_SOURCE
@@ -139,7 +165,7 @@ class Slots:
         return None
 
     def enter(self, source: Source, now: float) -> "Slot":
-        """Count a new connection in. To be left with `Slot.leave`."""
+        """Count a new connection in. To be left with `Slot.leave`. [HS-73]"""
         self._admitted += 1
         if self._admitted % _FORGET_EVERY == 0:
             self._forget(now)
@@ -207,6 +233,7 @@ class _Server:
     slots: Slots
     deadline: float
     write_deadline: float
+    handshakes: Handshakes | None
 
     async def handle(self, transport: trio.SocketStream) -> None:
         """One connection, from accept to its end."""
@@ -217,7 +244,11 @@ class _Server:
                 return
             try:
                 stream = await respond(
-                    transport, self.welcome, deadline=self.deadline, write_deadline=self.write_deadline
+                    transport,
+                    self.welcome,
+                    deadline=self.deadline,
+                    write_deadline=self.write_deadline,
+                    handshakes=self.handshakes,
                 )
             except HandshakeRefused as exc:
                 log.info("%s port: ignored %s: %s", self.welcome.port.value, address, exc)
@@ -259,11 +290,11 @@ class _Server:
 
     async def _handle_stream(self, stream: SecureStream, address: Address | None, who: str) -> None:
         try:
-            await self.handler(stream)
+            await self.handler(stream)  # once, whatever other streams there are or were [SV-2] [SV-3]
             await stream.aclose()
         except _EXPECTED as exc:
             log.info("%s port: the session of %s (%s) ended: %s", self.welcome.port.value, address, who, exc)
-            await stream.close_with_error(ErrorCode.INTERNAL, "the service failed")  # [SV-19]
+            await stream.close_with_error(ErrorCode.INTERNAL, "the service failed")  # [SV-19] [EL-2]
         except Exception:
             with trio.CancelScope(shield=True):  # takes up to a second
                 await stream.close_with_error(ErrorCode.INTERNAL, "the service failed")
@@ -289,6 +320,7 @@ async def serve_secure_listeners(
     slots: Slots | None = None,
     deadline: float = limits.HANDSHAKE_DEADLINE,
     write_deadline: float = limits.WRITE_DEADLINE,
+    handshakes: Handshakes | None = None,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -300,13 +332,13 @@ async def serve_secure_listeners(
     Error(internal). Anything else is a bug, is not caught, and ends the listener. Keepalives are sent beside the
     handler. `task_status.started(listeners)` once they accept.
 
-    With a `gate`, only its addresses are looked at. `slots` are the limits and what counts against them, which several
-    calls may share; None are the specification's: those of the cluster port if there is a gate. `deadline` is that of
-    the whole handshake, in seconds from accept.
+    With a `gate`, only its addresses are looked at [HS-64]. `slots` are the limits and what counts against them, which
+    several calls may share; None are the specification's: those of the cluster port if there is a gate. `deadline` is
+    that of the whole handshake, in seconds from accept. `handshakes` are those that the port has in progress.
     """
     if slots is None:
         slots = Slots(None if gate is None else CLUSTER_PORT_LIMITS)
-    server = _Server(handler, welcome, gate, slots, deadline, write_deadline)
+    server = _Server(handler, welcome, gate, slots, deadline, write_deadline, handshakes)
     await trio.serve_listeners(server.handle, list(listeners), handler_nursery=handler_nursery, task_status=task_status)
 
 

@@ -1,5 +1,7 @@
 """Why a connection could not be opened, in few words."""
 
+import os
+import socket
 from collections.abc import Iterator
 
 
@@ -14,10 +16,14 @@ def reason(exc: BaseException) -> str:
 
 def _texts(exc: BaseException) -> Iterator[str]:
     if isinstance(exc, BaseExceptionGroup):
-        for inner in exc.exceptions:
+        # An OSError without a number is Trio's word for an address that ours cannot reach, which explains nothing.
+        telling = [inner for inner in exc.exceptions if not isinstance(inner, OSError) or inner.errno]
+        for inner in telling or exc.exceptions:
             yield from _texts(inner)
     elif isinstance(exc, OSError) and isinstance(exc.__cause__, OSError | BaseExceptionGroup):
         yield from _texts(exc.__cause__)
+    elif isinstance(exc, OSError) and exc.errno and not isinstance(exc, socket.gaierror):
+        yield os.strerror(exc.errno)  # Trio has put the address into `strerror`, as Python writes it
     elif isinstance(exc, OSError) and exc.strerror:
         yield exc.strerror
     else:

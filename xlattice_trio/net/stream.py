@@ -53,8 +53,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
     `send_all` is cancelled, nobody knows how much was sent, and nothing more can be sent on this stream; to cancel
     `receive_some` is harmless. If `keepalive` is not 0, the owner has to run `keep_alive` beside the stream.
 
-    All times are in seconds: a record that the transport does not take within `write_deadline` breaks the stream;
-    `linger` bounds what `aclose` takes.
+    All times are in seconds: a record that the transport does not take within `write_deadline` breaks the stream.
     """
 
     def __init__(
@@ -63,21 +62,20 @@ class SecureStream(trio.abc.HalfCloseableStream):
         established: Established,
         *,
         write_deadline: float = WRITE_DEADLINE,
-        linger: float = BYE_LINGER,
         handshake_deadline: float = HANDSHAKE_DEADLINE,
     ) -> None:
         self.transport = transport
         self.established = established
+        self.first_record = trio.Event()  # set when a record other than Error and Bye was opened
         self._connection = Connection(established, trio.current_time(), handshake_deadline=handshake_deadline)
         self._write_deadline = write_deadline
-        self._linger = linger
         self._send_lock = trio.StrictFIFOLock()
         self._pending = bytearray()  # data that was opened and not yet asked for
         self._end_of_data = False
         self._eof_sent = False
         self._closed = False  # by the application
         self._ending = False  # a task ends the session: it alone tells the peer and closes the transport
-        self._parting: trio.CancelScope | None = None  # ... and this task is in `aclose`
+        self._parting: trio.CancelScope | None = None  # ... and does so with Bye
         self._over = trio.Event()  # the transport is closed
         self._failure: XLatticeError | None = None  # why the session ended
         self._cut_off: BaseException | None = None  # why nothing more can be sent
@@ -107,7 +105,10 @@ class SecureStream(trio.abc.HalfCloseableStream):
 
     @property
     def exporter(self) -> bytes:
-        """32 secret bytes that both sides of this session have and nobody else: for channel binding. Spec 6.13."""
+        """32 secret bytes that both sides of this session have and nobody else: for channel binding. Spec 6.13.
+
+        This package makes no other use of it. [SE-73] [SE-74]
+        """
         return self.established.exporter
 
     # ---- sending ----
@@ -124,7 +125,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 if not octets:
                     await trio.lowlevel.cancel_shielded_checkpoint()
                 try:
-                    for start in range(0, len(octets), RECORD_PAYLOAD_MAX):
+                    for start in range(0, len(octets), RECORD_PAYLOAD_MAX):  # [SE-11]
                         with octets[start : start + RECORD_PAYLOAD_MAX] as payload:
                             await self._send_record(partial(self._connection.send_data, payload))
                 except BaseException as exc:  # nobody knows how much of `data` was sent
@@ -143,13 +144,20 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 await self._raise_ended()
 
     async def send_eof(self) -> None:
-        """Say Bye: the peer reads the end of the data; this side goes on receiving. A second call does nothing."""
+        """Say Bye: the peer reads the end of the data; this side goes on receiving. A second call does nothing.
+
+        Bye is a record; TCP's own half-close is never used. [SE-44] [SV-16] If the peer has said Bye before, that was
+        the end of the session: waits until the peer closes, for up to 5 seconds, and closes.
+        """
         async with self._sending():
             if self._eof_sent:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return
             await self._send_record(self._connection.send_bye)
             self._eof_sent = True
+            if self._connection.state is State.DRAINING:  # [SE-46]
+                with trio.CancelScope() as self._parting:
+                    await self._end(self._drain)
 
     async def keep_alive(self) -> None:
         """Send KeepAlive whenever nothing else was sent for `keepalive` seconds; returns when nothing more is sent.
@@ -201,7 +209,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
                     await self._write(seal(trio.current_time()))
                     return
         await self._explain()
-        await self._raise_ended()
+        await self._raise_ended()  # [SE-67] [SE-84]
 
     async def _write(self, frame: bytearray) -> None:
         """Write a frame whole. Whatever stops it ends the sending direction. The lock is held. [SE-17] [SE-18]
@@ -283,7 +291,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed")
         await trio.lowlevel.checkpoint_if_cancelled()
-        waited = await self._receive_while(lambda: not self._pending and not self._end_of_data)
+        waited = await self._receive_while(lambda: not self._pending and not self._end_of_data)  # [SV-18]
         if not waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return self._take(max_bytes)
@@ -299,8 +307,13 @@ class SecureStream(trio.abc.HalfCloseableStream):
         if self._closed:
             raise trio.ClosedResourceError("this stream was closed")
         await trio.lowlevel.checkpoint()
-        await self._receive_while(lambda: not self._connection.is_over)
-        return self._connection.state is not State.DRAINING
+        try:
+            await self._receive_while(lambda: not self._connection.is_over)
+        except trio.ClosedResourceError:
+            if self._closed:
+                raise
+            # else the session was ended by our own Bye, which another task has said
+        return not self._eof_sent and self._connection.state is not State.DRAINING
 
     async def _receive_while(self, condition: Callable[[], bool]) -> bool:
         """Be the one receiver, who is woken when the session is ended; whether we waited for the transport."""
@@ -331,6 +344,8 @@ class SecureStream(trio.abc.HalfCloseableStream):
             await self._raise_ended()
         try:
             event = self._connection.next_event(trio.current_time())
+            if self._connection.has_heard:
+                self.first_record.set()
             if isinstance(event, NeedData):
                 await self._fill()
         except (PeerError, PeerReported) as exc:
@@ -341,7 +356,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 self._pending += data
                 return False
             case EndOfData():
-                self._end_of_data = True
+                self._end_of_data = True  # [SE-43] [SV-17]
                 if self._connection.state is State.CLOSED:
                     async with self._send_lock:  # what we have sealed, our Bye, goes out first [SE-80]
                         await self._close_transport()  # [SE-45]
@@ -385,7 +400,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
         """Say Bye, unless that was done, wait for the peer's, and close.
 
         Data that still arrives is thrown away. Takes until the transport has accepted the Bye (`write_deadline` at
-        most), and then up to `linger` seconds where the peer does not answer: a connection that is closed while bytes
+        most), and then up to 5 seconds where the peer does not answer: a connection that is closed while bytes
         are unread is reset by TCP, and the Bye and the data before it can be lost. If another task is in `send_all`,
         that is cut off and no Bye is said. Cancelled, it closes at once.
         """
@@ -408,8 +423,8 @@ class SecureStream(trio.abc.HalfCloseableStream):
         """End the session with Error: the peer's calls fail with PeerReported. Takes up to a second.
 
         Tasks that use this stream get trio.BrokenResourceError, from SessionEnded. Does nothing if the session is over;
-        if another task ends it, waits for that, but cuts short an `aclose`. `text` is for the peer's logs; 1,024 bytes
-        of it are sent.
+        if another task ends it, waits for that, but cuts it short if it is by Bye. `text` is for the peer's logs; 1,024
+        bytes of it are sent.
         """
         if self._parting is not None:
             self._parting.cancel()
@@ -435,7 +450,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
             await self._close_transport()
 
     async def _part(self) -> None:
-        """Bye, and what has to be waited for around it. [SE-46] [SE-51] [SE-52]"""
+        """Bye, and what has to be waited for around it. [SE-51] [SE-81]"""
         if self._sender is not None:
             self._sender.cancel()
         await self._stop_receiving()
@@ -444,29 +459,36 @@ class SecureStream(trio.abc.HalfCloseableStream):
                 await self._write(self._connection.send_bye(trio.current_time()))
         if self._cut_off is not None:
             return
-        with trio.move_on_after(self._linger):  # [SE-47]
+        if self._connection.state is State.DRAINING:
+            await self._drain()
+            return
+        with trio.move_on_after(BYE_LINGER):  # [SE-52]
             thrown_away = 0
             while self._connection.state is State.BYE_SENT and thrown_away < LINGER_BYTES:
                 try:
                     event = self._connection.next_event(trio.current_time())
                     if isinstance(event, NeedData):
                         await self._fill()
-                except (PeerError, PeerReported):
+                except (PeerError, PeerReported):  # nobody is there to be told [SE-53]
                     await self._send_answer()
                     return
                 if isinstance(event, DataReceived):
                     thrown_away += len(event.data)
                 elif isinstance(event, MoreToCome):
                     await trio.lowlevel.checkpoint()
-            if self._connection.state is State.DRAINING:
-                await self._discard()
+
+    async def _drain(self) -> None:
+        """Both Byes are said, ours last, and the transport has just taken it. [SE-46] [SE-47]"""
+        with trio.move_on_after(BYE_LINGER):
+            await self._stop_receiving()
+            await self._discard()
 
     async def _fail(self, exc: XLatticeError) -> None:
         """The receiver found that the session has failed: tell the peer, if it is told anything, and close."""
         if self._ending:
             await self._over.wait()
             return
-        self._failure = exc
+        self._failure = exc  # [SE-82]
         await self._end(self._send_answer)
 
     async def _send_answer(self) -> None:
@@ -497,7 +519,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
             await self._receiver_gone.wait()
 
     async def _discard(self) -> None:
-        """Read, and throw away, until the transport ends. The caller bounds the time."""
+        """Read, and throw away, until the transport ends. The caller bounds the time. [SE-50] [SV-15]"""
         while await self.transport.receive_some(_RECEIVE_SIZE):
             pass
 

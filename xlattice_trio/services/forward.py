@@ -58,7 +58,7 @@ class UnixTarget:
 Target = TCPTarget | UnixTarget
 
 
-def parse_target(text: str) -> Target:
+def parse_target(text: str, *, lowest_port: int = 1) -> Target:
     """Reads `HOST:PORT`, `[IPV6]:PORT` or `unix:/path`. Raises UsageError."""
     if text.startswith(_UNIX):
         path = text.removeprefix(_UNIX)
@@ -66,7 +66,7 @@ def parse_target(text: str) -> Target:
             raise UsageError(f"{text!r}: the path of a UNIX socket begins with a slash, as in unix:/run/server.sock")
         return UnixTarget(path)
     host, _, port = text.rpartition(":")
-    if not _PORT.fullmatch(port) or not 1 <= int(port) <= 65535:
+    if not _PORT.fullmatch(port) or not lowest_port <= int(port) <= 65535:
         raise UsageError(f"{text!r} names no port: HOST:PORT, [IPV6]:PORT or unix:/path expected")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

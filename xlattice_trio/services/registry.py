@@ -35,9 +35,10 @@ What the factory has to know:
 What the service has to know:
 
 * It is called after the handshake, in a task of its own, with a stream that nobody else reads or writes. `context`
-  says who the peer is; believe that, and nothing in the data. Who may use the service is the service's to decide: for
-  a peer who may not, `await stream.close_with_error(ErrorCode.NOT_AUTHORIZED)` and return. ErrorCode.OVER_CAPACITY if
-  there is no room.
+  says who the peer is; believe that, and nothing in the data.
+* An operator can restrict it, to some peers and to a number of streams (`Restricted`): who is not let in never reaches
+  it. It may be stricter: for a peer who may not, `await stream.close_with_error(ErrorCode.NOT_AUTHORIZED)` and return;
+  ErrorCode.OVER_CAPACITY if there is no room; in this order, and before anything is read.
 * `receive_some` gives b"" when the peer has said all that it had to say, and only then. A stream that broke raises
   trio.BrokenResourceError, whose `__cause__` says why: PeerReported, Truncated and so on. Let it pass.
 * `send_eof` ends its own direction; reading goes on. When the service returns, the node ends the stream with Bye, and
@@ -59,7 +60,6 @@ Spec 8.1 to 8.5.
 """
 
 import inspect
-import unicodedata
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -68,12 +68,14 @@ from typing import cast
 import attrs
 import trio
 
-from xlattice_trio.errors import UsageError
+from xlattice_trio.cluster.liveness import Liveness, alone
+from xlattice_trio.errors import ErrorCode, IdentityError, UsageError
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.identity.card import VerifiedCard
 from xlattice_trio.identity.node_id import NodeID
 from xlattice_trio.limits import SERVICE_MAX
 from xlattice_trio.net.stream import SecureStream
+from xlattice_trio.wire.codec import encode_text
 from xlattice_trio.wire.messages import Role
 
 GROUP = "xlattice_trio.services"
@@ -87,10 +89,11 @@ _OURS = (
 
 @attrs.frozen
 class ServiceContext:
-    """What a service gets to know beside its stream: all of it proven by the handshake. [SV-12]
+    """What a service gets to know beside its stream: who the peer is was proven by the handshake. [SV-12] [SV-13]
 
     `node_id` is our own, `cluster_id` 32 bytes. `peer` is the card of the member or client in the roster in force when
-    the stream was opened, None if it is anonymous. `service` is the name that the peer asked for.
+    the stream was opened, None if it is anonymous. `service` is the name that the peer asked for. `liveness` says which
+    members are alive, as this node sees it at the time of the call. Spec 7.11.
     """
 
     node_id: NodeID
@@ -100,6 +103,7 @@ class ServiceContext:
     peer: VerifiedCard | None
     service: str
     shutting_down: trio.Event
+    liveness: Callable[[], Liveness] = alone
 
 
 Service = Callable[[SecureStream, ServiceContext], Awaitable[None]]
@@ -142,25 +146,82 @@ def _origin(entry: EntryPoint) -> str:
     return f"{entry.value} of the package {entry.dist.name}" if entry.dist else entry.value
 
 
+# ---- who may use a service, and how many at once -----------------------------
+
+# Everybody of a role, one node, or the node that has this name in the roster in force.
+Whom = Role | NodeID | str
+
+
+def parse_whom(text: str) -> Whom:
+    """Reads `member`, `client`, `anonymous`, a NodeID, or a node's name. Raises UsageError if it is empty."""
+    for role in Role:
+        if text == role.name.lower():
+            return role
+    try:
+        return NodeID.parse(text)
+    except IdentityError:
+        if not text:
+            raise UsageError("nobody is named: member, client, anonymous, a NodeID or a node's name") from None
+        return text
+
+
+@attrs.define
+class Restricted:
+    """A service for some only, or for so many streams at once. It is a service itself.
+
+    `allowed` None is everybody whom the port lets in, `max_streams` None as many as come. A stream counts until it is
+    closed. That there is a service of this name has been decided before: so the order is name, authorisation, room.
+    [SV-11]
+    """
+
+    service: "Service"
+    allowed: frozenset[Whom] | None = None
+    max_streams: int | None = None
+    _streams: int = attrs.field(default=0, init=False)
+
+    async def __call__(self, stream: SecureStream, context: ServiceContext) -> None:
+        if self.allowed is not None and self.allowed.isdisjoint(_is_whom(context)):  # [SV-9] [SV-12]
+            await stream.close_with_error(ErrorCode.NOT_AUTHORIZED, "this service is not for you")
+            return
+        if self._streams == self.max_streams:  # [SV-10]
+            await stream.close_with_error(ErrorCode.OVER_CAPACITY, "this service has no room for another stream")
+            return
+        self._streams += 1
+        try:
+            await self.service(stream, context)
+            await stream.aclose()
+        finally:
+            self._streams -= 1
+
+
+def _is_whom(context: ServiceContext) -> set[Whom]:
+    if context.peer is None:
+        return {context.role}
+    return {context.role, context.peer.node_id, context.peer.name}
+
+
 # ---- services ----------------------------------------------------------------
 
 
 @attrs.frozen
 class ServiceSpec:
-    """A service as the operator wants it: its name, its kind, the kind's argument, and on which ports.
+    """A service as the operator wants it: its name, its kind, the kind's argument, on which ports, and for whom.
 
-    Raises UsageError for a name that no peer can ask for, and for a service that is on no port.
+    `allowed` and `max_streams` are as in `Restricted`. Raises UsageError for a name that no peer can ask for, and for a
+    service that is on no port.
     """
 
     name: str
     kind: str
     argument: str = ""
     ports: frozenset[Port] = frozenset(Port)  # [SV-6]
+    allowed: frozenset[Whom] | None = None
+    max_streams: int | None = None
 
     def __attrs_post_init__(self) -> None:
         if not self.ports:
             raise UsageError(f"the service {self.name!r} is on no port")
-        _check_name(self.name)
+        encode_text(self.name, 1, SERVICE_MAX, "the service name")
 
     @classmethod
     def parse(cls, text: str, ports: Iterable[Port] = Port) -> "ServiceSpec":
@@ -180,15 +241,32 @@ class ServiceSpec:
         return f"{self.name}={self.kind}" + (f":{self.argument}" if self.argument else "")
 
 
-def _check_name(name: str) -> None:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise UsageError(f"the service name {name!r} is not Unicode text") from None
-    if not 1 <= size <= SERVICE_MAX:
-        raise UsageError(f"the service name {name!r} has {size} bytes: 1 to {SERVICE_MAX} expected")
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        raise UsageError(f"the service name {name!r} holds a control character")
+def restrict(specs: Iterable[ServiceSpec], allow: Iterable[str], max_streams: Iterable[str]) -> list[ServiceSpec]:
+    """The same services, restricted: `allow` are texts `NAME=WHO`, several for one NAME add up, and `max_streams` are
+    texts `NAME=N`. A restriction holds for all services of its name. Raises UsageError.
+    """
+    allowed: dict[str, set[Whom]] = {}
+    for text in allow:
+        name, _, whom = text.partition("=")
+        allowed.setdefault(name, set()).add(parse_whom(whom))
+    most: dict[str, int] = {}
+    for text in max_streams:
+        name, _, number = text.partition("=")
+        if not (number.isascii() and number.isdecimal()) or int(number) < 1 or name in most:
+            raise UsageError(f"{text!r}: NAME=N expected, once for each service, with a number of streams from 1 up")
+        most[name] = int(number)
+    specs = list(specs)
+    for name in allowed.keys() | most.keys():
+        if name not in [spec.name for spec in specs]:
+            raise UsageError(f"no service {name!r} is offered that could be restricted")
+    return [
+        attrs.evolve(
+            spec,
+            allowed=frozenset(allowed[spec.name]) if spec.name in allowed else None,
+            max_streams=most.get(spec.name),
+        )
+        for spec in specs
+    ]
 
 
 def make_services(specs: Iterable[ServiceSpec]) -> Mapping[tuple[Port, str], Service]:
@@ -213,6 +291,8 @@ def make_services(specs: Iterable[ServiceSpec]) -> Mapping[tuple[Port, str], Ser
             raise UsageError(f"the service {str(spec)!r} cannot be made: {type(exc).__name__}: {exc}") from exc
         if not callable(service) or not any(map(inspect.iscoroutinefunction, (service, type(service).__call__))):
             raise UsageError(f"the service {str(spec)!r}: its kind gave no async function but {service!r}")
+        if spec.allowed is not None or spec.max_streams is not None:
+            service = Restricted(service, spec.allowed, spec.max_streams)
         for port in spec.ports:
             if (port, spec.name) in services:  # [SV-5]
                 raise UsageError(f"two services named {spec.name!r} on the {port.value} port")

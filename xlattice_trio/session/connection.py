@@ -2,8 +2,8 @@
 
 `Connection` is one side of one session from ESTABLISHED to its end. It owns the keys, the buffer of incoming bytes and
 the state, and changes the state through the table in `transitions` only. It refuses to know sockets, tasks and clocks:
-time is an argument (`now`, seconds of any clock that does not go back), and whoever drives it carries bytes, in order,
-both ways, and closes the transport when `state` says that this is due:
+time is an argument (`now`, seconds of any clock that does not go back [NO-2]), and whoever drives it carries bytes, in
+order, both ways, and closes the transport when `state` says that this is due:
 
     OPEN, BYE_SENT, BYE_RECEIVED   go on
     DRAINING, FAILING              read and discard, until the transport ends or `linger_passed`; then close
@@ -40,7 +40,7 @@ from xlattice_trio.wire.framing import DUE_RECORD
 from xlattice_trio.wire.messages import ErrorBody, RecordType
 
 _CODES = {int(code): code for code in ErrorCode}
-_SENDING = {
+_SENDING = {  # Confirm is the handshake's [SE-29] [SE-30]
     RecordType.DATA: Event.SEND_DATA,
     RecordType.KEEPALIVE: Event.SEND_KEEPALIVE,
     RecordType.BYE: Event.SEND_BYE,
@@ -94,6 +94,7 @@ class Connection:
     def __init__(self, established: Established, now: float, *, handshake_deadline: float = HANDSHAKE_DEADLINE) -> None:
         self.state = State.OPEN
         self.answer = bytearray()
+        self.has_heard = False  # a record other than Error and Bye was opened
         self.keepalive = established.keepalive / 1000  # seconds
         self._sealer = established.sealer
         self._opener = established.opener
@@ -132,6 +133,7 @@ class Connection:
                 type_, payload = self._opener.open(frame)
                 self._silence, self._silence_limit = 0.0, self._silence_limit_later  # [SE-38]
                 event = self._check(type_, payload)
+                self.has_heard |= event not in (Event.ERROR_OPENED, Event.BYE_OPENED)
             except (RecordError, DecodeError):  # [SE-14]
                 self._arrived(Event.VIOLATION, now)
                 raise
@@ -144,7 +146,7 @@ class Connection:
                 case Action.REPORT_END | Action.REPORT_END_CLOSE:  # [SE-42] [SE-45]
                     return END_OF_DATA
                 case Action.SEND_VIOLATION:
-                    raise RecordError(f"{type_.name} after Bye")
+                    raise RecordError(8, f"{type_.name} after Bye")
             empty += 1
         # [SE-49] [SE-59]: whether the end is a truncation hangs on the state alone
         if self._transport_closed and self._arrived(Event.TRANSPORT_CLOSED, now) is Action.REPORT_TRUNCATION_CLOSE:
@@ -155,14 +157,14 @@ class Connection:
         """Checks 5 to 7 of a record that opened: which event it is. Raises RecordError. [SE-13]"""
         match type_:
             case RecordType.CONFIRM:
-                raise RecordError("a second Confirm")  # [SE-29] [SE-30]
+                raise RecordError(5, "a second Confirm")
             case RecordType.KEEPALIVE:
                 if not self.keepalive:
-                    raise RecordError("KeepAlive in a session without keepalives")  # [SE-34]
+                    raise RecordError(6, "KeepAlive in a session without keepalives")
                 event = Event.KEEPALIVE_OPENED  # [SE-35]
             case RecordType.DATA:
                 if not payload:
-                    raise RecordError("Data without a byte")  # [SE-10]
+                    raise RecordError(7, "Data without a byte")
                 return Event.DATA_OPENED
             case RecordType.REKEY:
                 event = Event.REKEY_OPENED
@@ -173,7 +175,7 @@ class Connection:
             case _:
                 assert_never(type_)
         if payload:
-            raise RecordError(f"{type_.name} with a payload of {len(payload)} bytes")  # [SE-9]
+            raise RecordError(7, f"{type_.name} with a payload of {len(payload)} bytes")
         return event
 
     def _report_error(self, payload: bytearray, now: float) -> None:
@@ -183,15 +185,15 @@ class Connection:
             self._arrived(Event.ERROR_MALFORMED, now)  # [SE-56] [SE-57]
             raise
         self._arrived(Event.ERROR_OPENED, now)
-        raise PeerReported(_CODES.get(body.code, ErrorCode.INTERNAL), body.text)  # [SE-58] [SE-60]
+        raise PeerReported(_CODES.get(body.code, ErrorCode.INTERNAL), body.text)  # [SE-58] [SE-60] [EL-3]
 
     def _arrived(self, event: Event, now: float) -> Action:
         """Change the state for something that we did not ask for, and make the Error to answer it with, if any."""
         before, (action, self.state) = self.state, next_state(SESSION, self.state, event)
         match action:
-            case Action.SEND_VIOLATION:  # [SE-55]
+            case Action.SEND_VIOLATION:  # [SE-55] [EL-2]
                 self.answer = self._seal_error(ErrorCode.PROTOCOL_VIOLATION, "", now)
-            case Action.SEND_TIMEOUT:  # [SE-37]
+            case Action.SEND_TIMEOUT:  # [SE-37] [EL-2]
                 self.answer = self._seal_error(ErrorCode.KEEPALIVE_TIMEOUT, "", now)
         if self.state is not before and self.state in (State.CLOSED, State.FAILED):  # [SE-78]
             self._sealer.erase()
@@ -202,7 +204,7 @@ class Connection:
 
     @property
     def can_send_data(self) -> bool:
-        """Whether `send_data` and `send_bye` are allowed."""
+        """Whether `send_data` and `send_bye` are allowed: in our own direction, the peer's Bye ends nothing. [SE-43]"""
         return self.state in (State.OPEN, State.BYE_RECEIVED)
 
     @property
@@ -220,11 +222,11 @@ class Connection:
         """KeepAlive. Raises UsageError if the session has no keepalives, and at the end."""
         if not self.keepalive:  # [SE-34]
             raise UsageError("KeepAlive in a session without keepalives")
-        return self._send(RecordType.KEEPALIVE, b"", now)
+        return self._send(RecordType.KEEPALIVE, b"", now)  # [SE-9]
 
     def send_bye(self, now: float) -> bytearray:
         """Bye: no more Data from us. Raises UsageError if it was sent before, and at the end."""
-        return self._send(RecordType.BYE, b"", now)
+        return self._send(RecordType.BYE, b"", now)  # [SE-9]
 
     def send_error(self, code: ErrorCode, text: str, now: float) -> bytearray:
         """Error: the end, from our side. `text` is cut to 1,024 bytes, control characters replaced. [SE-41]"""
@@ -235,13 +237,13 @@ class Connection:
         if self._sealer.rekey_due(now):
             self._transition_to_send(Event.SEND_REKEY)
         self._transition_to_send(_SENDING[type_])
-        self._sent_at = now
+        self._sent_at = now  # a little early, since it has still to be written [SE-33]
         return self._sealer.seal(type_, payload, now)
 
     def _transition_to_send(self, event: Event) -> None:
         action, state = next_state(SESSION, self.state, event)
         if action is not Action.SEAL:
-            raise UsageError(f"{event} in state {self.state}")  # [SE-40] [SE-48] [SE-61]
+            raise UsageError(f"{event} in state {self.state}")  # [SE-40] [SE-48] [SE-61] [SE-67]
         self.state = state
 
     def _seal_error(self, code: ErrorCode, text: str, now: float) -> bytearray:

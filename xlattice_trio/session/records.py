@@ -49,20 +49,20 @@ class Sealer(_Keys):
     def rekey_due(self, now: float) -> bool:
         """Whether Rekey has to go before any other record. `now` is in seconds.
 
-        A generation without a record has nothing to rekey, however long it has been idle. [SE-25]
+        A generation without a record has nothing to rekey, however long it has been idle. [SE-22] [SE-25]
         """
         if self._first_sealed_at is None:
             return False
-        return self.seq == _LAST or now - self._first_sealed_at > GENERATION_AGE  # [SE-23] [SE-24]
+        return self.seq == _LAST or now - self._first_sealed_at > GENERATION_AGE  # [SE-21] [SE-23] [SE-24]
 
     def seal(self, type_: RecordType, payload: bytes | bytearray | memoryview, now: float) -> bytearray:
         """The frame of the next record, and of a Rekey before it if one is due. `payload` is at most 65,536 bytes.
 
-        `type_` is never Rekey: that comes by itself.
+        A Rekey comes by itself; who asks for one ([SE-26]) gets that one alone, and has sealed something before it.
         """
-        frames = self._seal(RecordType.REKEY, b"", now) if self.rekey_due(now) else bytearray()
-        if not frames:
+        if type_ is RecordType.REKEY or not self.rekey_due(now):
             return self._seal(type_, payload, now)
+        frames = self._seal(RecordType.REKEY, b"", now)
         frames += self._seal(type_, payload, now)
         return frames
 
@@ -97,16 +97,16 @@ class Opener(_Keys):
                 open_into(self._aead, self._nonce(), bytes(frame[:HEADER_SIZE]), body, plaintext)
             except NotOpened:  # [SE-12]
                 raise RecordError(
-                    f"record {self.seq} of generation {self.generation} does not open: damaged, or out of order"
+                    2, f"record {self.seq} of generation {self.generation} does not open: damaged, or out of order"
                 ) from None
         type_ = _TYPES.get(plaintext[0])
         if type_ is None:
-            raise RecordError(f"a record of the unknown type {plaintext[0]}")
+            raise RecordError(3, f"a record of the unknown type {plaintext[0]}")  # [SE-13]
         rekey = type_ is RecordType.REKEY
         if rekey and self.seq == 0:
-            raise RecordError("Rekey as the first record of a generation")  # [SE-22]
+            raise RecordError(4, "Rekey as the first record of a generation")  # [SE-13]
         if self.seq == _LAST and not rekey:
-            raise RecordError(f"{type_.name} as the last record of a generation, where Rekey is due")  # [SE-21]
+            raise RecordError(4, f"{type_.name} as the last record of a generation, where Rekey is due")  # [SE-13]
         del plaintext[0]  # moves no bytes: a bytearray only shifts its start
         self.seq += 1
         if rekey:

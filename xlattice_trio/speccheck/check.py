@@ -4,16 +4,24 @@ Both sides are brought into the same form (`code.Group`), and one function compa
 difference is one line that names both places.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import attrs
 
 from xlattice_trio.speccheck import code
-from xlattice_trio.speccheck.citations import Citation, requirements_cited, sections_cited, source_files
+from xlattice_trio.speccheck.citations import (
+    is_test_file,
+    marked,
+    requirements_cited,
+    sections_cited,
+    source_files,
+    tests_marked,
+    vectors,
+)
 from xlattice_trio.speccheck.code import Entry, Group, enum_key
 from xlattice_trio.speccheck.decoder import Decoder
+from xlattice_trio.speccheck.requirements import Item, differences, level_of, read_items
 from xlattice_trio.speccheck.tables import (
     COLUMNS,
     KEYS,
@@ -26,20 +34,9 @@ from xlattice_trio.speccheck.tables import (
     shown,
 )
 
-# Links between members are specified and not yet built: these tables have no counterpart in the code.
-NOT_BUILT = (
-    "State table LinkDialler",
-    "State table LinkAccepter",
-    "State table LinkRequest",
-    "State table LinkMessages",
-    "Limits Links",
-)
-
 PACKAGE = Path(__file__).resolve().parent.parent
 # How a row is called, by kind of table.
 _LABELS = {"Message": "{}.", "Enum": "{}.", "State table": "{} ", "Labels": "label ", "Limits": "limit "}
-_DEFAULT = "any other"
-_DEMAND = re.compile(r"\b(MUST|SHALL|SHOULD|MAY|REQUIRED|RECOMMENDED|OPTIONAL|[Ww]ithdrawn)\b")
 
 
 @attrs.frozen
@@ -72,27 +69,23 @@ def check(directory: Path) -> Report:
     try:
         spec = read_specification(directory)
         theirs = _groups(spec)
+        sources = source_files(PACKAGE)
+        found = [
+            *compare(theirs, code.groups(), directory),
+            *requirement_faults(spec, read_items(directory), sources),
+            *_sections(spec, sources),
+        ]
     except SpecError as exc:
         return Report((str(exc),), {})
-    sources = source_files(PACKAGE)
-    citations = [citation for path in sources for citation in requirements_cited(path)]
-    sections = [citation for path in sources for citation in sections_cited(path)]
-    found = [
-        *compare(theirs, code.groups(), directory),
-        *_not_built(spec),
-        *_states(spec),
-        *_requirements(spec),
-        *_citations(spec, citations, sections),
-    ]
     if not found:
         try:
             Decoder(spec)
         except SpecError as exc:
             return Report((str(exc),), {})
-    return Report(tuple(map(str, found)), _counts(spec, theirs, citations))
+    return Report(tuple(map(str, found)), _counts(spec, theirs, sources))
 
 
-def _counts(spec: Specification, groups: dict[str, Group], citations: list[Citation]) -> dict[str, int]:
+def _counts(spec: Specification, groups: dict[str, Group], sources: Iterable[Path]) -> dict[str, int]:
     def rows(kind: str) -> int:
         return sum(len(group.entries) for title, group in groups.items() if title.startswith(kind))
 
@@ -104,7 +97,7 @@ def _counts(spec: Specification, groups: dict[str, Group], citations: list[Citat
         "labels": rows("Labels"),
         "limits": rows("Limits"),
         "requirements": len(spec.requirements),
-        "citations": len(citations),
+        "citations": sum(len(list(requirements_cited(path))) for path in sources),
     }
 
 
@@ -154,8 +147,8 @@ def _text(entry: Entry) -> str:
 
 def _groups(spec: Specification) -> dict[str, Group]:
     """The specification's tables in the form in which the code's are, the tables of limits as one."""
-    found = [_group(table) for table in spec.tables.values() if table.kind != "Limits" and table.title not in NOT_BUILT]
-    limits = [table for table in spec.of_kind("Limits") if table.title not in NOT_BUILT]
+    found = [_group(table) for table in spec.tables.values() if table.kind != "Limits"]
+    limits = spec.of_kind("Limits")
     if limits:
         entries = tuple(_entry(table, row) for table in limits for row in table.rows)
         places: dict[tuple[str, ...], Place] = {}
@@ -186,49 +179,48 @@ def _entry(table: Table, row: Row) -> Entry:
 # ---- what only the specification has -----------------------------------------
 
 
-def _not_built(spec: Specification) -> Iterator[Difference]:
-    for title in NOT_BUILT:
-        if title not in spec.tables:
-            yield Difference(f"{shown(spec.directory)}: no table {title}", f"{shown(Path(__file__))}: in NOT_BUILT")
+def requirement_faults(spec: Specification, items: Mapping[str, Item], sources: Iterable[Path]) -> Iterator[str]:
+    """What is wrong with the requirements, with `requirements.toml`, and with what cites them. One line each.
+
+    A requirement that is gone from the text, and not from the file, is one fault, whoever cites it. Raises SpecError.
+    """
+    known = {requirement.id for requirement in spec.requirements} | items.keys()
+    wrong = list(_requirements(spec, known))
+    yield from wrong or differences(spec, items)
+    nothing = f"{shown(spec.directory)}: no requirement"
+    for path in sources:
+        for citation in requirements_cited(path):
+            if citation.what not in known:
+                yield str(Difference(f"{nothing} {citation.what}", f"{citation.place}: cites {citation.what}"))
+        if is_test_file(path):
+            exercised = {exercise.what for exercise in tests_marked(path)}
+            for citation in marked(path):
+                if citation.what in known - exercised:
+                    yield f"{citation.place}: the marker {citation.what} is on no test"
+    for vector in vectors(spec.directory):
+        if vector.what not in known:
+            yield str(Difference(f"{nothing} {vector.what}", f"{vector.place}: {vector.name} cites {vector.what}"))
 
 
-def _states(spec: Specification) -> Iterator[str]:
-    """In tables without a counterpart: every state has its default row, and no row leads to a state without rows."""
-    for table in (table for table in spec.of_kind("State table") if table.title in NOT_BUILT):
-        states = {row["state"]: row.place for row in reversed(table.rows)}
-        defaults = {row["state"] for row in table.rows if row["event"] == _DEFAULT}
-        for state in states.keys() - defaults:
-            yield f"{states[state]} {table.name}: state {state} has no row for {_DEFAULT}"
-        for row in table.rows:
-            if row["next"] not in states:
-                yield f"{row.place} {table.name} {row['state']}, {row['event']}: {row['next']} is no state here"
-
-
-def _requirements(spec: Specification) -> Iterator[str]:
+def _requirements(spec: Specification, known: set[str]) -> Iterator[str]:
     """Every id is there once, and says something; every id that the specification refers to is there."""
     places: dict[str, Place] = {}
     for requirement in spec.requirements:
         if requirement.id in places:
             yield f"{requirement.place} [{requirement.id}] is there twice, first at {places[requirement.id]}"
         places.setdefault(requirement.id, requirement.place)
-        if not _DEMAND.search(requirement.text):
+        if not level_of(requirement.text):
             yield f"{requirement.place} [{requirement.id}] has no MUST, SHOULD or MAY, and is not withdrawn"
     for reference, place in spec.references:
-        if reference not in places:
+        if reference not in known:
             yield f"{place} [{reference}] is referred to, and there is no such requirement"
 
 
-def _citations(
-    spec: Specification, citations: Iterable[Citation], sections: Iterable[Citation]
-) -> Iterator[Difference]:
-    known = {requirement.id for requirement in spec.requirements}
-    for citation in citations:
-        if citation.what not in known:
-            yield Difference(
-                f"{shown(spec.directory)}: no requirement {citation.what}", f"{citation.place}: cites {citation.what}"
-            )
-    for citation in sections:
-        if citation.what not in spec.sections:
-            yield Difference(
-                f"{shown(spec.directory)}: no section {citation.what}", f"{citation.place}: cites Spec {citation.what}"
-            )
+def _sections(spec: Specification, sources: Iterable[Path]) -> Iterator[Difference]:
+    for path in sources:
+        for citation in sections_cited(path):
+            if citation.what not in spec.sections:
+                yield Difference(
+                    f"{shown(spec.directory)}: no section {citation.what}",
+                    f"{citation.place}: cites Spec {citation.what}",
+                )

@@ -18,6 +18,7 @@ import attrs
 
 from xlattice_trio import crypto, errors, limits
 from xlattice_trio.handshake import transitions as handshake
+from xlattice_trio.link import transitions as link
 from xlattice_trio.session import transitions as session
 from xlattice_trio.speccheck.tables import Place
 from xlattice_trio.wire import messages
@@ -34,14 +35,20 @@ UNITS = (
     "milliseconds",
     "per cent",
     "records",
+    "requests",
     "rounds",
     "seconds",
+    "transfers",
 )
 
 _STATE_TABLES = {
     "Initiator": (handshake, "INITIATOR"),
     "Responder": (handshake, "RESPONDER"),
     "Session": (session, "SESSION"),
+    "LinkDialler": (link, "LINK_DIALLER"),
+    "LinkAccepter": (link, "LINK_ACCEPTER"),
+    "LinkRequest": (link, "LINK_REQUEST"),
+    "LinkMessages": (link, "LINK_MESSAGES"),
 }
 
 

@@ -97,7 +97,8 @@ class Requirement:
 
     id: str
     place: Place
-    text: str
+    section: str  # the number of the heading above it: "5.3"
+    text: str  # on one line, markup kept
 
 
 @attrs.frozen
@@ -107,8 +108,8 @@ class Specification:
     directory: Path
     tables: Mapping[str, Table]  # by title
     requirements: tuple[Requirement, ...]  # also those whose id is there twice
-    references: tuple[tuple[str, Place], ...]  # [HS-17] elsewhere than at its beginning
-    sections: frozenset[str]  # the numbers of headings: "5", "5.3"
+    references: tuple[tuple[str, Place], ...]  # an id in brackets elsewhere than at the beginning of its item
+    sections: Mapping[str, str]  # the titles of headings by number: "5", "5.3"
 
     def of_kind(self, kind: str) -> tuple[Table, ...]:
         """The tables of a kind, in the order of the files."""
@@ -143,7 +144,7 @@ def read_specification(directory: Path) -> Specification:
     tables: dict[str, Table] = {}
     requirements: list[Requirement] = []
     references: list[tuple[str, Place]] = []
-    sections: set[str] = set()
+    sections: dict[str, str] = {}
     for path in files:
         lines = _without_fences(path.read_text(encoding="utf-8").splitlines())
         sections |= _sections(lines)
@@ -153,7 +154,7 @@ def read_specification(directory: Path) -> Specification:
             tables[table.title] = table
         requirements += _requirements(path, lines)
         references += _references(path, lines)
-    return Specification(directory, tables, tuple(requirements), tuple(references), frozenset(sections))
+    return Specification(directory, tables, tuple(requirements), tuple(references), sections)
 
 
 def _without_fences(lines: list[str]) -> list[str]:
@@ -173,9 +174,9 @@ def _without_fences(lines: list[str]) -> list[str]:
     return kept
 
 
-def _sections(lines: list[str]) -> set[str]:
+def _sections(lines: list[str]) -> dict[str, str]:
     headings = (_HEADING.fullmatch(line) for line in lines)
-    return {heading["number"] for heading in headings if heading and heading["number"]}
+    return {heading["number"]: heading["title"] for heading in headings if heading and heading["number"]}
 
 
 # ---- tables ------------------------------------------------------------------
@@ -245,7 +246,11 @@ def _cells(path: Path, lines: list[str], index: int) -> list[str]:
 
 
 def _requirements(path: Path, lines: list[str]) -> Iterator[Requirement]:
+    section = ""
     for index, line in enumerate(lines):
+        heading = _HEADING.fullmatch(line)
+        if heading and heading["number"]:
+            section = heading["number"]
         mark = _REQUIREMENT.match(line)
         if mark:
             text = [line[mark.end() :].strip()]
@@ -253,7 +258,7 @@ def _requirements(path: Path, lines: list[str]) -> Iterator[Requirement]:
                 if not more.strip() or more.startswith(("#", "|")) or _ITEM.match(more):
                     break
                 text.append(more.strip())
-            yield Requirement(mark[1], Place(path, index + 1), " ".join(text))
+            yield Requirement(mark[1], Place(path, index + 1), section, " ".join(" ".join(text).split()))
 
 
 def _references(path: Path, lines: list[str]) -> Iterator[tuple[str, Place]]:

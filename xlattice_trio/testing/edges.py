@@ -77,7 +77,7 @@ def edges(cls: type[Any]) -> Iterator[tuple[str, bytes]]:
         yield from ((cls.__name__, whole), (cls.__name__, whole[:-1]), (cls.__name__, whole + b"\0"))
         starts = [len(encode_before(base, field.name)) for field in layout] + [len(whole)]
         for field, (start, end) in zip(layout, itertools.pairwise(starts), strict=True):
-            for changed in _changes(field):
+            for changed in changes(field):
                 data = whole[:start] + changed + whole[end:]
                 if pad is not None and field.name != layout[-1].name:
                     data = pad.again(data, starts[-2] + len(changed) - (end - start))
@@ -130,7 +130,7 @@ def _value(field: Field, values: dict[str, Any], longest: bool) -> Any:
             return "x" * size if isinstance(field.type, Utf8) else bytes(size)
 
 
-def _changes(field: Field) -> Iterator[bytes]:
+def changes(field: Field) -> Iterator[bytes]:
     """Encodings for the place of the field."""
     ends = around(field)
     match field.type:

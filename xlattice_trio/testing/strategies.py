@@ -12,6 +12,7 @@ import attrs
 from hypothesis import strategies as st
 
 from xlattice_trio.testing.edges import NO_TEXT, around, pad_of
+from xlattice_trio.testing.toolbox import DAMAGE, field_edges, field_names
 from xlattice_trio.wire.codec import encode, encode_before
 from xlattice_trio.wire.layout import (
     EmptyIff,
@@ -219,3 +220,18 @@ def _change(draw: st.DrawFn, data: bytearray, kind: str, among: Sequence[Number]
             number, some = draw(st.sampled_from(among)), draw(st.sampled_from(NO_TEXT))
             body = number.offset + number.size
             data[body : body + len(some)] = some
+
+
+# ---- what an attacker may do -------------------------------------------------
+
+
+def damages(size: int = 4096) -> st.SearchStrategy[tuple[str, int, bytes]]:
+    """Arguments of `toolbox.damage`: kind, place, and some bytes. `size` (bytes) is about that of what is damaged."""
+    return st.tuples(st.sampled_from(sorted(DAMAGE)), near(0, 8 * size), st.binary(min_size=1, max_size=4))
+
+
+def field_changes(*classes: type[Any]) -> st.SearchStrategy[tuple[str, bytes]]:
+    """A field of one of these messages and an encoding for its place, at one of its bounds or just beyond."""
+    return st.sampled_from(field_names(*classes)).flatmap(
+        lambda name: st.tuples(st.just(name), st.sampled_from(field_edges(name)))
+    )

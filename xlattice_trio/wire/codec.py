@@ -55,6 +55,22 @@ def encode_before(message: object, field: str) -> bytes:
     return b"".join(_encode_field(f, getattr(message, f.name), name) for f in layout[: names.index(field)])
 
 
+def encode_text(text: str, least: int, most: int, what: str) -> bytes:
+    """The bytes behind the prefix of a utf8<least..most>, just as `text` has them. [NO-11] [NO-12] [NO-13]
+
+    Raises EncodeError, which calls the text `what`, if there are none.
+    """
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as exc:
+        raise EncodeError(f"{what}: {text!r} is not Unicode text: {exc.reason}") from exc
+    if _CONTROL.search(text):
+        raise EncodeError(f"{what}: {text!r} holds a control character")
+    if not least <= len(raw) <= most:
+        raise EncodeError(f"{what}: {text!r} has {len(raw)} bytes, {least} to {most} expected")
+    return raw
+
+
 def decode(cls: type[M], data: bytes | bytearray | memoryview) -> M:
     """The message that `data`, whole, is the encoding of. [NO-20]
 
@@ -95,13 +111,8 @@ def _encode_field(field: Field, value: Any, where: str) -> bytes:
         case Opaque(least, most):
             data = _prefixed(_checked(value, bytes, where), least, most, where)
         case Utf8(least, most):
-            try:
-                raw = _checked(value, str, where).encode()
-            except UnicodeEncodeError as exc:
-                raise EncodeError(f"{where}: not Unicode text: {exc.reason}") from exc
-            if _CONTROL.search(value):
-                raise EncodeError(f"{where}: {value!r} holds a control character")
-            data = _prefixed(raw, least, most, where)
+            raw = encode_text(_checked(value, str, where), least, most, where)
+            data = len(raw).to_bytes(prefix_size(most), "big") + raw  # [NO-6]
         case Rest(least, most):
             data = _checked(value, bytes, where)
             _check_length(len(data), least, most, where)
@@ -126,7 +137,7 @@ def _checked(value: Any, cls: type[M], where: str) -> M:
 
 def _prefixed(data: bytes, least: int, most: int, where: str) -> bytes:
     _check_length(len(data), least, most, where)
-    return len(data).to_bytes(prefix_size(most), "big") + data  # [NO-5] [NO-6]
+    return len(data).to_bytes(prefix_size(most), "big") + data  # [NO-5]
 
 
 def _check_length(length: int, least: int, most: int, where: str, unit: str = "bytes") -> None:

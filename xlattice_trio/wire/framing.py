@@ -46,7 +46,7 @@ DUE_RECORD = Due(FrameKind.RECORD, range(RECORD_LENGTH_MIN, RECORD_LENGTH_MAX + 
 
 
 def encode_frame(kind: FrameKind, body: bytes) -> bytes:
-    """A frame, header and body as on the wire."""
+    """A frame, header and body as on the wire. What is sent is this, or a record, which has the same header. [FR-1]"""
     return frame_header(kind, len(body)) + body
 
 
@@ -80,7 +80,7 @@ class FrameReader:
         if len(self._buffer) < HEADER_SIZE:
             return None
         kind, length = self._buffer[0], int.from_bytes(self._buffer[1:HEADER_SIZE], "big")
-        if kind != due.kind:  # [FR-4] [FR-5]
+        if kind != due.kind:  # [FR-2] [FR-4] [FR-5]
             raise DecodeError("FrameHeader.kind", 0, f"{kind} found where {due.kind.value} ({due.kind.name}) is due")
         if length not in due.lengths:  # [FR-4] [FR-5]
             raise DecodeError("FrameHeader.length", 1, f"{length} is no length for the {due.kind.name} that is due")

@@ -194,7 +194,13 @@ class Field:
 
 def fields_of(message: type[Any]) -> tuple[Field, ...]:
     """The layout of a message class, in wire order."""
-    return tuple(Field(f.name, *f.metadata[_METADATA]) for f in attrs.fields(message))
+    layout = _layouts.get(message)
+    if layout is None:
+        layout = _layouts[message] = tuple(Field(f.name, *f.metadata[_METADATA]) for f in attrs.fields(message))
+    return layout
+
+
+_layouts: dict[type[Any], tuple[Field, ...]] = {}
 
 
 def _secret_repr(value: object) -> str:  # [NO-30]

@@ -93,7 +93,7 @@ class NodeCard:
     id_size: int = u8(*_NODE_ID_SIZES)  # bytes of the NodeID
     sk: bytes = opaque(1, limits.PUBLIC_KEY_MAX)
     ck: bytes = opaque(1, limits.PUBLIC_KEY_MAX)
-    serial: int = u64()
+    serial: int = u64()  # for the tools that make cards and rosters: nothing else looks at it [ID-24]
     signature: bytes = opaque(256, 512, Lengths(_RSA_SIZES))
 
 
@@ -149,7 +149,7 @@ class FrameHeader:
 class Hello:
     """The body of the first frame. Spec 5.2."""
 
-    version: int = u16(2)
+    version: int = u16(2)  # [FR-2]
     kem_ciphertext: bytes = opaque(256, 512, Lengths(_RSA_SIZES))
     sealed: bytes = fixed(limits.HELLO_BODY_SIZE + limits.TAG_SIZE)
     mac: bytes = fixed(limits.MAC_SIZE)
