@@ -3,7 +3,7 @@
 import click
 
 from xlattice_trio import __version__
-from xlattice_trio.cli import cluster, connect, demo, node, spec
+from xlattice_trio.cli import cluster, connect, demo, node, spec, vectors
 from xlattice_trio.cli.common import CONTEXT, ReportingGroup, logging_options
 
 
@@ -47,5 +47,6 @@ for command in (
     connect.forward,
     demo.demo,
     spec.spec,
+    vectors.vectors,
 ):
     main.add_command(command)
