@@ -1,0 +1,3 @@
+module xlattice-port
+
+go 1.26
