@@ -78,7 +78,7 @@ class Intent:
         encode_text(self.service, 0, SERVICE_MAX, "the service name")
         if self.identity is not None:
             own, peer = self.identity.node_id, self.peer.node_id
-            if own == peer:
+            if own == peer:  # [HS-17]
                 raise UsageError(f"a node does not dial itself ({own})")
             if self.purpose is Purpose.LINK and own > peer:  # [HS-17]
                 raise UsageError("the member with the lower NodeID dials a link")

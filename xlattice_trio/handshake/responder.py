@@ -347,7 +347,7 @@ class Responder:
         if type_ is not RecordType.CONFIRM:  # [HS-57]
             raise HandshakeRefused(RefusalReason.CONFIRM, type_.name)
         roster = self.welcome.roster()
-        if self.welcome.node_id not in roster.members:  # [RO-58]
+        if self.welcome.node_id not in roster.members:  # [RO-58] [HS-58]
             raise HandshakeRefused(RefusalReason.ROSTER_CHANGED, "this node is no longer a member")
         if not admits(roster, pending.role, pending.initiator):  # [HS-58] [RO-56]
             raise HandshakeRefused(RefusalReason.ROSTER_CHANGED)
