@@ -51,7 +51,7 @@ DEFAULT_GRACE = 5.0  # seconds
 
 # There is no SIGHUP on Windows.
 _SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-LISTEN_RETRY = 60  # seconds
+LISTEN_RETRY = 60  # seconds [RO-70]
 
 _Listeners = list[trio.SocketListener]
 _Where = list[tuple[str | None, int]]  # addresses (None: every interface) and port
