@@ -14,7 +14,7 @@ import xlattice_trio
 from xlattice_trio.cli import main
 
 PACKAGE = Path(xlattice_trio.__file__).parent
-NOT_AT_WORK = ("speccheck/", "testing/", "vectors/", "conformance/", "cli/spec.py", "cli/vectors.py")
+NOT_AT_WORK = ("speccheck/", "testing/", "vectors/", "fuzz/", "cli/spec.py", "cli/vectors.py", "cli/fuzz.py")
 FILES = {
     name: path
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -3,7 +3,7 @@
 import click
 
 from xlattice_trio import __version__
-from xlattice_trio.cli import cluster, connect, demo, node, spec, vectors
+from xlattice_trio.cli import cluster, connect, demo, fuzz, node, spec, vectors
 from xlattice_trio.cli.common import CONTEXT, ReportingGroup, logging_options
 
 
@@ -48,5 +48,6 @@ for command in (
     demo.demo,
     spec.spec,
     vectors.vectors,
+    fuzz.fuzz,
 ):
     main.add_command(command)

@@ -1,0 +1,40 @@
+"""The state machines, each a module that begins with the invariants which it attacks and ends with its `MACHINES`.
+
+A new module is named in `_MODULES`, and that is all.
+"""
+
+import functools
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from xlattice_trio.errors import UsageError
+
+if TYPE_CHECKING:
+    from xlattice_trio.fuzz.registry import MachineInfo
+
+_MODULES = ("initiator", "responder", "middle", "session", "replacement", "links")
+
+
+@functools.cache
+def machines() -> "Mapping[str, MachineInfo]":
+    """All machines of this package, by name."""
+    names = [name for name in (f"{__name__}.{name}" for name in _MODULES) if importlib.util.find_spec(name)]
+    found = [info for name in names for info in getattr(importlib.import_module(name), "MACHINES", ())]
+    assert len({info.name for info in found}) == len(found), "two machines of one name"
+    return {info.name: info for info in found}
+
+
+def find_machine(name: str) -> "MachineInfo":
+    """The machine of this name; `module:NAME` is a MachineInfo in any other module. Raises UsageError."""
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        if name not in machines():
+            raise UsageError(f"there is no machine {name!r}: there are {', '.join(machines())}, and module:NAME")
+        return machines()[name]
+    try:
+        info: MachineInfo = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as exc:
+        raise UsageError(f"there is no machine {name!r}: {exc}") from exc
+    return info
