@@ -316,16 +316,24 @@ def _signature_label(s: Scene, number: int) -> bytes:
     return s.field("signature", prefixed(REMEMBERED.pss_sign(s.comer.as_.sk_priv, label, content), 2), resign=False)
 
 
-def _another_role(s: Scene, number: int) -> bytes:
+def _as_another(s: Scene, role: Role, purpose: Purpose) -> bytes:
     """A role and purpose that this port does not have, by one who has that role."""
     member = s.cast.members[0] if s.cast.members else _stranger(s.cast)
     client = s.cast.clients[0] if s.cast.clients else _stranger(s.cast)
     identities = {Role.MEMBER: member, Role.CLIENT: client, Role.ANONYMOUS: None}
-    if s.port is Port.CLUSTER:
-        role, purpose = pick(number, (2, 2), (2, 1), (3, 2), (3, 1))
-    else:
-        role, purpose = pick(number, (1, 1), (1, 2), (2, 1), (3, 1))
-    return s.hello(role=role, purpose=purpose, service=b"" if purpose == 1 else b"echo", as_=identities[role])
+    service = b"" if purpose is Purpose.LINK else b"echo"
+    return s.hello(role=role, purpose=purpose, service=service, as_=identities[role])
+
+
+def _another_role(s: Scene, number: int) -> bytes:
+    """A role of the other port."""
+    roles = (Role.CLIENT, Role.ANONYMOUS) if s.port is Port.CLUSTER else (Role.MEMBER,)
+    return _as_another(s, roles[number % len(roles)], Purpose.STREAM if number // 2 % 2 else Purpose.LINK)
+
+
+def _another_purpose(s: Scene, number: int) -> bytes:
+    """A link with a role of the client port."""
+    return _as_another(s, Role.ANONYMOUS if number % 2 else Role.CLIENT, Purpose.LINK)
 
 
 def _of_the_other_list(s: Scene, _: int) -> bytes:
@@ -516,7 +524,8 @@ HELLOS: Mapping[str, Wrong] = {
         lambda s, n: s.hello(cluster=pick(n, flip(s.to.cluster, n), bytes(32), flip(s.to.cluster, -1))),
     ),
     # check 11
-    "role or purpose of the other port": Wrong("HS-33", R.ROLE, _another_role, another=True),
+    "role of the other port": Wrong("HS-33", R.ROLE, _another_role, another=True),
+    "link on the client port": Wrong("HS-33", R.ROLE, _another_purpose, port=Port.CLIENT, another=True),
     # check 12
     "link from above": Wrong("HS-34", R.LINK_ORDER, _higher, port=Port.CLUSTER, another=True),
     # check 13
@@ -571,8 +580,8 @@ HELLOS: Mapping[str, Wrong] = {
 }
 
 
-# Those that only the last checks find, and those with which nothing is wrong.
-_INITIATORS = [name for name in sorted(HELLOS) if HELLOS[name].reason in (*CHECKS[9:], None)]
+# Those that only the checks from 9 on find, and those with which nothing is wrong.
+_INITIATORS = [name for name in sorted(HELLOS) if HELLOS[name].reason in (*CHECKS[6:], None)]
 
 
 def following(names: Sequence[str], first: str, more: int) -> Sequence[str]:
@@ -1024,9 +1033,9 @@ class ResponderMachine(TargetMachine):
         for name in following(sorted(HELLOS), what, more):
             self.say_wrongly(name, who, number, size)
 
-    @rule(what=st.sampled_from(_INITIATORS), more=st.integers(0, 5), who=_WHO, number=_NUMBER, size=_SIZE)
+    @rule(what=st.sampled_from(_INITIATORS), more=st.integers(0, 7), who=_WHO, number=_NUMBER, size=_SIZE)
     def say_who_wrongly(self, what: str, more: int, who: str, number: int, size: int) -> None:
-        """The same of what is wrong in who says it, and how that is proved: what only the last checks find."""
+        """The same of what is wrong in whom it is for, who says it, and how that is proved."""
         for name in following(_INITIATORS, what, more):
             self.say_wrongly(name, who, number, size)
 
@@ -1433,6 +1442,39 @@ class ResponderMachine(TargetMachine):
             return
         raise AssertionError(f"bytes are taken in {core.state}, and answered with {len(said)}")
 
+    @precondition(lambda self: self.can(Can.STATE))
+    @rule(change=st.sampled_from(("responder", "initiator", "access", "names", "ck")))
+    def confirm_to_the_core(self, change: str) -> None:
+        """Another roster is in force when Confirm arrives, and nobody has told the handshake of it. [HS-58] [RO-58]"""
+        if self.cast.roster is None or self.cast.responder is None:
+            return
+        rosters = [self.cast.roster]
+        key = AcceptedKey.of(self.cast.responder.ck_priv)
+        welcome = Welcome(self.port, self.cast.card.node_id, lambda: rosters[-1], lambda: [key], ReplayCache())
+        core = Responder(welcome, draw=Draws("core"), randomised=REMEMBERED)
+        confirm = self.confirm_for(core)
+        listing = first_listing(self.cast)
+        who = comer(self.port, "lower" if self.port is Port.CLUSTER else "client", self.cast)
+        absent = {"responder": self.cast.card.node_id.value, "initiator": who.node_id or b""}.get(change)
+        listing = attrs.evolve(
+            listing,
+            epoch=listing.epoch + 1,
+            absent=frozenset() if absent is None else frozenset({absent}),
+            anyone=listing.anyone ^ (change == "access"),
+            ck=int(change == "ck"),
+            names=int(change == "names"),
+        )
+        rosters.append(roster_of(self.cast, listing))
+        try:
+            core.receive_data(confirm)
+        except HandshakeRefused as exc:
+            assert absent is not None, f"refused ({exc.reason.name}), though the new roster admits it [HS-58]"
+            assert exc.reason is R.ROSTER_CHANGED, f"refused as {exc.reason.name}, not as ROSTER_CHANGED [HS-58]"
+            assert core.state == "IGNORED", f"{core.state} after a refusal [HS-79]"
+            check_forgotten(core)
+        else:
+            assert absent is None, f"established under a roster without the {change} [HS-58] [RO-58]"
+
     def bring(self, core: Responder, state: str) -> None:
         """A core of its own, in this state."""
         if state == "AWAIT_HELLO":
@@ -1443,17 +1485,21 @@ class ResponderMachine(TargetMachine):
             except HandshakeRefused:
                 return
             raise AssertionError("four zeros are no Hello, and were not refused [HS-25]")
-        who = "lower" if self.port is Port.CLUSTER else "client"
-        scene = attrs.evolve(self.scene(who), to=self.cast.destination(self.port))
-        hello = scene.frame
-        reply = core.receive_data(hello)
-        assert reply, "a genuine Hello is not answered"
+        confirm = self.confirm_for(core)
         if state == "ESTABLISHED":
-            peer = self.attacker.peer(Side.INITIATOR, hello, reply)
-            assert peer is not None
-            said = core.receive_data(peer.record(RecordType.CONFIRM))
+            said = core.receive_data(confirm)
             assert not said, "Confirm is answered [HS-46]"
             assert core.established is not None, "Confirm was not accepted"
+
+    def confirm_for(self, core: Responder) -> bytes:
+        """A core of its own gets a Hello; the Confirm for its HelloReply."""
+        who = "lower" if self.port is Port.CLUSTER else "client"
+        scene = attrs.evolve(self.scene(who), to=self.cast.destination(self.port))
+        reply = core.receive_data(scene.frame)
+        assert reply, "a genuine Hello is not answered [HS-79]"
+        peer = self.attacker.peer(Side.INITIATOR, scene.frame, reply)
+        assert peer is not None
+        return peer.record(RecordType.CONFIRM)
 
 
 @functools.cache
