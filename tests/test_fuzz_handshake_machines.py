@@ -17,21 +17,14 @@ from xlattice_trio.crypto import NoSecret
 from xlattice_trio.errors import RefusalReason, XLatticeError
 from xlattice_trio.fuzz import oracle, reach
 from xlattice_trio.fuzz.cast import make_cast
+from xlattice_trio.fuzz.confirms import BEHIND, CONFIRMS, OTHERS
+from xlattice_trio.fuzz.hellos import COMERS, HELLOS
 from xlattice_trio.fuzz.machines import initiator as initiator_machine
 from xlattice_trio.fuzz.machines import responder as responder_machine
 from xlattice_trio.fuzz.machines.base import TargetMachine, with_driver
 from xlattice_trio.fuzz.machines.initiator import BLIND, KINDS, REPLIES, InitiatorMachine
 from xlattice_trio.fuzz.machines.middle import MiddleMachine
-from xlattice_trio.fuzz.machines.responder import (
-    BEHIND,
-    COMERS,
-    CONFIRMS,
-    HELLOS,
-    OTHERS,
-    ResponderClientMachine,
-    ResponderClusterMachine,
-    ResponderMachine,
-)
+from xlattice_trio.fuzz.machines.responder import ResponderClientMachine, ResponderClusterMachine, ResponderMachine
 from xlattice_trio.fuzz.memory import Memory
 from xlattice_trio.fuzz.oracle import LOW_ORDER, Fresh, body_refusal, check_refused, first_refusal, gives_zero, pieces
 from xlattice_trio.fuzz.rosters import Listing, encryption_key, first_listing, roster_of

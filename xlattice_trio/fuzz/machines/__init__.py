@@ -5,7 +5,6 @@ A new module is named in `_MODULES`, and that is all.
 
 import functools
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,8 +19,7 @@ _MODULES = ("initiator", "responder", "middle", "session", "replacement", "links
 @functools.cache
 def machines() -> "Mapping[str, MachineInfo]":
     """All machines of this package, by name."""
-    names = [name for name in (f"{__name__}.{name}" for name in _MODULES) if importlib.util.find_spec(name)]
-    found = [info for name in names for info in getattr(importlib.import_module(name), "MACHINES", ())]
+    found = [info for name in _MODULES for info in importlib.import_module(f"{__name__}.{name}").MACHINES]
     assert len({info.name for info in found}) == len(found), "two machines of one name"
     return {info.name: info for info in found}
 

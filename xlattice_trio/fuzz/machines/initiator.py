@@ -20,8 +20,9 @@ from hypothesis.stateful import initialize, precondition, rule
 
 from xlattice_trio.crypto import Label, pss_verify
 from xlattice_trio.errors import EncodeError, HandshakeRefused, IdentityError, RefusalReason, UsageError
+from xlattice_trio.fuzz.confirms import OTHERS
+from xlattice_trio.fuzz.hellos import CASTS, SERVICES, following, pick
 from xlattice_trio.fuzz.machines.base import TargetMachine
-from xlattice_trio.fuzz.machines.responder import CASTS, OTHERS, SERVICES, following, pick
 from xlattice_trio.fuzz.oracle import (
     DEADLINE,
     LOW_ORDER,

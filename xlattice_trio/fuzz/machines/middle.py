@@ -22,9 +22,9 @@ from hypothesis.stateful import initialize, invariant, precondition, rule
 
 from xlattice_trio.errors import RefusalReason
 from xlattice_trio.fuzz.cast import Cast, make_cast
+from xlattice_trio.fuzz.hellos import pick
 from xlattice_trio.fuzz.machines.base import TargetMachine
 from xlattice_trio.fuzz.machines.initiator import meant_by
-from xlattice_trio.fuzz.machines.responder import pick
 from xlattice_trio.fuzz.oracle import (
     DEADLINE,
     REPLY_SIZE,
