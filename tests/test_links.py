@@ -143,6 +143,26 @@ async def test_a_link_that_ends_with_its_first_record_was_a_failed_dial(
         assert intervals([when for when, _ in member.dials]) == [1, 2, 4, 8]
 
 
+@pytest.mark.spec("LK-2", "LK-9")
+@pytest.mark.parametrize("with_error", [False, True])
+async def test_a_link_was_in_force_if_a_record_came_together_with_its_end(
+    network: Network, autojump_clock: MockClock, with_error: bool
+) -> None:
+    peer = RawMember(network, HIGH, ONE)
+    async with network.member(MID, ONE) as member:
+        raw = await peer.accept()
+        now, connection = trio.current_time(), raw.stream._connection
+        first = connection.send_keepalive(now)
+        error = ErrorCode.ROSTER_CONFLICT
+        last = connection.send_error(error, "", now) if with_error else connection.send_bye(now)
+        await raw.stream.transport.send_all(first + last)
+        await peer.accept()
+        assert intervals([when for when, _ in member.dials]) == [60 if with_error else 1]
+        dialler = member.links._peers[HIGH.node_id].dialler
+        assert dialler is not None
+        assert dialler._aged_at == now + LINK_AGE_MAX  # it was put in force
+
+
 @pytest.mark.spec("LK-2")
 async def test_a_keepalive_puts_a_link_in_force_at_the_initiator(
     network: Network, autojump_clock: MockClock, log: LogWatch

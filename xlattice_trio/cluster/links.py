@@ -326,8 +326,10 @@ class Links:
                 await self._take_events(link)
                 self._requests.transfer_arrives(link, exchange.transfer_byte_at)
                 self._noticed(link)
+            self._heard(link)
             exchange.bye_opened()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            self._heard(link)
             link.cause = exc.__cause__ or exc
             link.conflicted = isinstance(link.cause, PeerReported) and link.cause.code is ErrorCode.ROSTER_CONFLICT
             exchange.session_ended()
@@ -379,6 +381,11 @@ class Links:
     async def _await_first_record(self, link: _Link) -> None:
         await link.stream.first_record.wait()
         self._first_record_opened(link)
+
+    def _heard(self, link: _Link) -> None:
+        """The session is over, and a first record may have come with its end: that comes first."""
+        if link.stream.first_record.is_set():
+            self._first_record_opened(link)
 
     # ---- what happens to a link ----
 

@@ -313,6 +313,8 @@ class SecureStream(trio.abc.HalfCloseableStream):
             if self._closed:
                 raise
             # else the session was ended by our own Bye, which another task has said
+        if self._failure is not None:  # found by a sender whose write has failed
+            await self._raise_ended()
         return not self._eof_sent and self._connection.state is not State.DRAINING
 
     async def _receive_while(self, condition: Callable[[], bool]) -> bool:
@@ -343,11 +345,16 @@ class SecureStream(trio.abc.HalfCloseableStream):
         if self._failure is not None or (self._connection.is_over and not self._end_of_data):
             await self._raise_ended()
         try:
-            event = self._connection.next_event(trio.current_time())
-            if self._connection.has_heard:
-                self.first_record.set()
+            try:
+                event = self._connection.next_event(trio.current_time())
+            finally:  # behind the first record there may be an Error
+                if self._connection.has_heard:
+                    self.first_record.set()
             if isinstance(event, NeedData):
-                await self._fill()
+                if self._connection.state is State.CLOSED:  # the connection has ended behind the peer's Bye
+                    await self._close_transport()
+                else:
+                    await self._fill()
         except (PeerError, PeerReported) as exc:
             await self._fail(exc)
             raise trio.BrokenResourceError(str(exc)) from exc
@@ -400,9 +407,9 @@ class SecureStream(trio.abc.HalfCloseableStream):
         """Say Bye, unless that was done, wait for the peer's, and close.
 
         Data that still arrives is thrown away. Takes until the transport has accepted the Bye (`write_deadline` at
-        most), and then up to 5 seconds where the peer does not answer: a connection that is closed while bytes
-        are unread is reset by TCP, and the Bye and the data before it can be lost. If another task is in `send_all`,
-        that is cut off and no Bye is said. Cancelled, it closes at once.
+        most), and then up to 5 seconds where the peer does not answer, or 6 if it breaks a rule: a connection that is
+        closed while bytes are unread is reset by TCP, and the Bye and the data before it can be lost. If another task
+        is in `send_all`, that is cut off and no Bye is said. Cancelled, it closes at once.
         """
         if self._closed:
             await trio.lowlevel.checkpoint()
@@ -462,6 +469,7 @@ class SecureStream(trio.abc.HalfCloseableStream):
         if self._connection.state is State.DRAINING:
             await self._drain()
             return
+        failed = False
         with trio.move_on_after(BYE_LINGER):  # [SE-52]
             thrown_away = 0
             while self._connection.state is State.BYE_SENT and thrown_away < LINGER_BYTES:
@@ -470,12 +478,14 @@ class SecureStream(trio.abc.HalfCloseableStream):
                     if isinstance(event, NeedData):
                         await self._fill()
                 except (PeerError, PeerReported):  # nobody is there to be told [SE-53]
-                    await self._send_answer()
-                    return
+                    failed = True
+                    break
                 if isinstance(event, DataReceived):
                     thrown_away += len(event.data)
                 elif isinstance(event, MoreToCome):
                     await trio.lowlevel.checkpoint()
+        if failed:
+            await self._send_answer()  # which has a second of its own
 
     async def _drain(self) -> None:
         """Both Byes are said, ours last, and the transport has just taken it. [SE-46] [SE-47]"""
