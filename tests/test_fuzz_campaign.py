@@ -1,7 +1,6 @@
 """Campaigns: batches that repeat, workers, databases, reach, and what `xlattice fuzz run` says of them."""
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -15,7 +14,7 @@ from click.testing import CliRunner, Result
 
 from tests.nodes import free_ports
 from xlattice_trio.cli import main
-from xlattice_trio.cli.fuzz import DURATION
+from xlattice_trio.cli.fuzz_measures import DURATION
 from xlattice_trio.errors import UsageError
 from xlattice_trio.fuzz import batch, campaign
 from xlattice_trio.fuzz.batch import Job, open_database
@@ -229,7 +228,7 @@ def test_a_directory_keeps_what_failed(tmp_path: Path) -> None:
     again = batch.run(job("LOUD", examples=1, steps=30, seed=99, database=database)).failure
     assert first is not None
     assert again is not None
-    assert again.program == first.program
+    assert (again.error, again.where, again.example) == (first.error, first.where, 1)
 
 
 def test_no_redis_is_a_usage_error() -> None:
@@ -246,13 +245,10 @@ def redis_server(tmp_path: Path) -> Iterator[str]:
         pytest.skip("there is no redis-server")
     port = free_ports()[0]
     command = [server, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8") as process:
         try:
-            for _ in range(200):
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.05)
+            assert process.stdout is not None
+            assert any("Ready to accept connections" in line for line in process.stdout)
             yield f"redis://127.0.0.1:{port}/0"
         finally:
             process.terminate()
@@ -265,7 +261,8 @@ def test_workers_share_a_database_in_redis(redis_server: str) -> None:
         again = other.run(job("LOUD", examples=1, steps=30, seed=99, database=redis_server)).failure
     assert first is not None
     assert again is not None
-    assert again.program == first.program
+    assert (again.error, again.where, again.example) == (first.error, first.where, 1)
+    assert corpus_size(redis_server) > 0
 
 
 # ---- the command -------------------------------------------------------------

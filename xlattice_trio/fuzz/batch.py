@@ -6,6 +6,7 @@ let out through its driver, or a bug of the machine's own, which is an error and
 time is a failure of an invariant: every input ends.
 """
 
+import contextlib
 import re
 import signal
 import sys
@@ -13,8 +14,7 @@ import time
 import traceback
 import types
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hypothesis.database import DirectoryBasedExampleDatabase, ExampleDatabase
 from hypothesis.errors import HypothesisException
 from hypothesis.internal.conjecture import engine
 from hypothesis.reporting import with_reporter
-from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.stateful import INITIALIZE_RULE_MARKER, run_state_machine_as_test
 
 from xlattice_trio.crypto import NotOpened
 from xlattice_trio.errors import UsageError
@@ -36,7 +36,14 @@ from xlattice_trio.fuzz.target import TargetCrashed
 
 _PACKAGE = Path(__file__).parents[1]
 _HARNESS = ("fuzz/", "testing/", "vectors/")  # what is no part of a node
-_DRIVERS = ("fuzz/sansio.py", "fuzz/memory.py", "fuzz/live.py", "testing/network.py", "testing/pairs.py")
+_DRIVERS = (
+    "fuzz/sansio.py",
+    "fuzz/memory.py",
+    "fuzz/memory_port.py",
+    "fuzz/live.py",
+    "testing/network.py",
+    "testing/pairs.py",
+)
 STEP_TIME = 20.0  # seconds of processor time, for one step
 _TELL_EVERY = 0.5  # seconds
 _ENUM = re.compile(r"<([A-Z]\w*\.[A-Z]\w*): (?:\d+|'[^']*')>")  # how a program cannot have it
@@ -210,7 +217,10 @@ def run(job: Job, tell: Callable[[Result], None] = lambda _: None) -> Result:
         if failed is None or watch.time_over:  # Hypothesis may call it flaky that an example has ended early
             return watch.result()
         first = watch.failure or _failure(failed, watch.examples, 0.0)  # it may be wrong before its first example
-        watch.failure = _shrunk(first, failed)
+        shrunk = _shrunk(first, failed)
+        if job.shrink:
+            shrunk = _shortened(shrunk, info.machine, info.make(lambda: make_driver(job.driver, job.live)), job.shrink)
+        watch.failure = shrunk
         return watch.result()
 
 
@@ -253,7 +263,7 @@ def _watched(machine: type[TargetMachine], watch: _Watch) -> type[TargetMachine]
     return made
 
 
-@contextmanager
+@contextlib.contextmanager
 def _no_endless_step() -> Iterator[None]:
     def too_long(_signal: int, _frame: types.FrameType | None) -> None:
         raise AssertionError(f"a step took more than {STEP_TIME:g} s of processor time")
@@ -266,7 +276,7 @@ def _no_endless_step() -> Iterator[None]:
         signal.signal(signal.SIGPROF, before)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _shrinking(seconds: float) -> Iterator[None]:
     """Hypothesis gives shrinking five minutes, which is a constant and no setting."""
     before, engine.MAX_SHRINKING_SECONDS = engine.MAX_SHRINKING_SECONDS, max(1, round(seconds))
@@ -324,6 +334,43 @@ def _shrunk(first: Failure, last: BaseException) -> Failure:
         return first
     simplest = _failure(last, first.example, first.seconds)
     return attrs.evolve(simplest, program=_steps_of(last))
+
+
+def _shortened(
+    failure: Failure, found: type[TargetMachine], machine: Callable[[], TargetMachine], seconds: float
+) -> Failure:
+    """The failure without the steps that it can do without: Hypothesis leaves some, where its patience ends.
+
+    `found` is the machine as its module has it, whose names the steps use. How it begins is left alone.
+    """
+    names, until = vars(sys.modules[found.__module__]), time.monotonic() + seconds
+    initial = [name for name in dir(found) if hasattr(getattr(found, name), INITIALIZE_RULE_MARKER)]
+    beginnings = tuple(f"state.{name}(" for name in initial)
+    first = 1 + sum(line.startswith(beginnings) for line in failure.program)
+
+    def fails(program: Sequence[str]) -> Failure | None:
+        state = machine()
+        try:
+            exec("\n".join(program[1:-1]), {**names, "state": state})  # noqa: S102 - the machine's own steps
+        except Exception as exc:
+            return _failure(exc, failure.example, failure.seconds)
+        finally:
+            with contextlib.suppress(Exception):  # what was going wrong has been said
+                state.teardown()
+        return None
+
+    size = len(failure.program) - 1 - first
+    while size >= 1:
+        before, start = failure, len(failure.program) - 1 - size
+        while start >= first and time.monotonic() < until:
+            program = failure.program[:start] + failure.program[start + size :]
+            again = fails(program)
+            if again is not None and (again.error, again.where) == (failure.error, failure.where):
+                failure = attrs.evolve(again, program=program)
+            start = min(start - 1, len(failure.program) - 1 - size)
+        if size > 1 or failure is before:
+            size //= 2
+    return failure
 
 
 def _steps_of(exc: BaseException) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ time lets it come. A machine that has found something is done, since every furth
 import contextlib
 import hashlib
 import json
+import math
 import os
 import queue
 import subprocess
@@ -36,9 +37,9 @@ def seed_of(seed: int, *what: object) -> int:
     return int.from_bytes(hashlib.sha256("/".join(map(str, (seed, *what))).encode()).digest()[:8], "big")
 
 
-def size_of(number: int) -> int:
-    """Examples of the batch of this number, from 0, of one machine."""
-    return SIZES[min(number, len(SIZES) - 1)]
+def size_of(number: int, share: float = 1.0) -> int:
+    """Examples of the batch of this number, from 0, of a machine with this share."""
+    return math.ceil(SIZES[min(number, len(SIZES) - 1)] * share)
 
 
 # ---- one worker --------------------------------------------------------------
@@ -286,7 +287,7 @@ class Campaign:
                 machine=name,
                 driver=plan.driver,
                 seed=seed_of(plan.seed, name, plan.driver, done.batches),
-                examples=size_of(done.batches - 1),
+                examples=size_of(done.batches - 1, find_machine(name).share),
                 seconds=left,
                 shrink=plan.shrink,
                 database=plan.database,
@@ -311,7 +312,12 @@ class Campaign:
 
 
 def corpus_size(database: str | None) -> int:
-    """Examples that a database in a directory holds; 0 for any other, which is not counted."""
-    if database is None or "://" in database:
+    """Examples that a database holds; 0 without one."""
+    if database is None:
         return 0
-    return sum(path.is_file() for path in Path(database).rglob("*"))
+    if "://" not in database:
+        return sum(path.is_file() for path in Path(database).rglob("*"))
+    from redis import Redis
+
+    with Redis.from_url(database) as server:
+        return sum(server.scard(key) for key in server.scan_iter("hypothesis-example:*"))

@@ -147,7 +147,7 @@ def _quoted(text: str) -> str:
 def _with_story(source: str, story: Sequence[str]) -> str:
     if not story:
         return source
-    comment = "\n".join(f"# {line}".rstrip()[:_WIDTH] for line in story)
+    comment = "\n".join(f"# {line}"[:_WIDTH].rstrip() for line in story)
     return f"{source}\n\n# What was said, up to the failure:\n#\n{comment}\n"
 
 

@@ -12,8 +12,9 @@ from xlattice_trio.fuzz.target import Driver
 class MachineInfo:
     """One machine. `name` is that of `--machine`, `title` the invariant that it attacks, in a line.
 
-    `drivers` are those that it runs with. Of each row of the state `tables`, by their names in `reach`, it is demanded
-    that the machine takes it, if it is given the steps.
+    `drivers` are those that it runs with. `share` is how many examples its batches have, beside those of others: more
+    where an example costs little, or much can be wrong in what it attacks. Of each row of the state `tables`, by their
+    names in `reach`, it is demanded that the machine takes it, if it is given the steps.
     """
 
     name: str
@@ -21,6 +22,7 @@ class MachineInfo:
     machine: type[TargetMachine]
     drivers: tuple[str, ...] = ("sansio", "memory", "live")
     tables: tuple[str, ...] = ()
+    share: float = 1.0
 
     def make(self, driver: Callable[[], Driver]) -> type[TargetMachine]:
         """The machine with this driver."""

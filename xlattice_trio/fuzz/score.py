@@ -1,11 +1,12 @@
 """Whether the machines find the faults that were planted, how fast, and whether random bytes would have, too.
 
 Nothing is told to the machines. All of them, on every driver, take turns in one order that is the same for every fault;
-a turn is one batch, and the batches of a machine grow from turn to turn. Time is the processor time of all turns, which
-are made in one process: that of one core, whatever else the computer does. Only a failed invariant counts, or an
-exception that the node lets out and that is none of the documented ones; a machine that breaks has found nothing.
+a turn is one batch, whose size is by the machine's share and grows from turn to turn. Time is the processor time of all
+turns, which are made in one process: that of one core, whatever else the computer does. Only a failed invariant counts,
+or an exception that the node lets out and that is none of the documented ones; a machine that breaks has found nothing.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -82,7 +83,7 @@ def hunt(fault: Fault | None, order: Sequence[Turn], *, seconds: float, seed: in
                     machine=turn.machine,
                     driver=turn.driver,
                     seed=seed_of(seed, turn.machine, turn.driver, number),
-                    examples=SIZES[min(number, len(SIZES) - 1)],
+                    examples=math.ceil(SIZES[min(number, len(SIZES) - 1)] * find_machine(turn.machine).share),
                     seconds=seconds - spent,
                     processor_time=True,
                 )

@@ -5,6 +5,7 @@ package is imported. Jobs come in as JSON, a line each; lines go out for what ha
 """
 
 import json
+import logging
 import os
 import resource
 import sys
@@ -65,6 +66,8 @@ def main() -> None:
     if len(sys.argv) > 1:
         plant(**json.loads(sys.argv[1]))
     from xlattice_trio.fuzz import batch
+
+    logging.getLogger().addHandler(logging.NullHandler())  # what the target logs is no output of ours
 
     def answer(kind: str, value: dict[str, Any]) -> None:
         answers.write(json.dumps({kind: value}) + "\n")
