@@ -360,6 +360,10 @@ def _bad_card(which: str) -> _Before:
                 card.signer = test_identity(9).sk_priv
             case "ck":
                 card.ck = card.ck[:-1]
+            case "modulus":  # of 2,047 bits
+                card.ck = card.ck[:-261] + bytes((card.ck[-261] & 0x7F,)) + card.ck[-260:]
+            case "exponent":  # 65,539
+                card.ck = card.ck[:-1] + b"\3"
 
     return _Before(change, "CARD", which.startswith("client"))
 
@@ -479,7 +483,17 @@ WRONG: Mapping[str, _Before | _Behind] = {
     **{f"name twice: {which}": _name_twice(which) for which in ("members", "both", "clients")},
     **{
         f"card: {which}": _bad_card(which)
-        for which in ("member signature", "member label", "member signer", "member ck", "client signature", "client ck")
+        for which in (
+            "member signature",
+            "member label",
+            "member signer",
+            "member ck",
+            "member modulus",
+            "member exponent",
+            "client signature",
+            "client ck",
+            "client modulus",
+        )
     },
 }
 

@@ -25,7 +25,7 @@ R = RefusalReason
 
 CASTS: Mapping[str, Callable[[], Cast]] = {
     "usual": make_cast,
-    "listed": lambda: make_cast(client_access=ClientAccess.LISTED),
+    "listed": lambda: make_cast(client_access=ClientAccess.LISTED, epoch=2**40),
     "short ids": lambda: make_cast(id_size=20),
     "3072 bits": lambda: make_cast(bits=3072),
     "4096 bits": lambda: make_cast(bits=4096),
@@ -53,14 +53,7 @@ COMERS: Mapping[Port, Sequence[str]] = {
     Port.CLUSTER: ("link", "lower", "higher", "stranger"),
     Port.CLIENT: ("client", "anonymous", "stranger"),
 }
-SERVICES = (
-    "echo",
-    "x",
-    "a service, ü",
-    "s" * 64,
-    " Echo\u00a0",
-    "e\u0301",
-)  # no two of them alike in their bytes [NO-13]
+SERVICES = ("echo", "x", "a service, ü", "s" * 64, " Echo\u00a0", "\ufeffe\u0301")  # nothing of them is altered [NO-13]
 
 
 def comer(port: Port, name: str, cast: Cast) -> Comer:
@@ -312,11 +305,22 @@ def _almost_listed(s: Scene, number: int) -> bytes:
     return s.hello(purpose=2, service=b"echo", initiator=name)
 
 
-def _recipient(s: Scene, number: int) -> bytes:
+def _recipient_of_another_size(s: Scene, number: int) -> bytes:
     own = s.to.recipient
+    return s.hello(recipient=pick(number, own[:20], own[-20:]) if len(own) == 32 else own + bytes(12))
+
+
+def _another_recipient(s: Scene, number: int) -> bytes:
     others = [one.node_id.value for one in s.cast.everybody()]
-    resized = own[:20] if len(own) == 32 else own + bytes(12)
-    return s.hello(recipient=pick(number, flip(own, number), resized, bytes(len(own)), flip(own, -1), *others))
+    return s.hello(recipient=pick(number, bytes(len(s.to.recipient)), *others))
+
+
+def _signature_of_another_size(s: Scene, number: int) -> bytes:
+    """What is right stands at the beginning of it, or at the end."""
+    right = s.whole.signature
+    zeros = bytes(512 - len(right))
+    wrong = pick(number, zeros + right, right + zeros) if zeros else pick(number, right[:384], right[-384:])
+    return s.field("signature", prefixed(wrong, 2), resign=False)
 
 
 def _higher(s: Scene, number: int) -> bytes:
@@ -357,9 +361,11 @@ def _knock(s: Scene, number: int) -> bytes:
 
 
 def _lengths(s: Scene, number: int) -> bytes:
-    """A length that no Hello has."""
+    """A length that no Hello has, or one for a modulus of another size."""
     own = 1956 + s.k
-    return bytes(pick(number, 0, 17, 1212, own - 1, own + 1, own + 64, 0xFFFFFF, own | 1 << 16).to_bytes(3, "big"))
+    others = [1956 + size for size in (256, 384, 512) if size != s.k]
+    length = pick(number, 0, 17, 1212, own - 1, own + 1, own + 64, 0xFFFFFF, own | 1 << 16, *others)
+    return bytes(length.to_bytes(3, "big"))
 
 
 HELLOS: Mapping[str, Wrong] = {
@@ -470,12 +476,13 @@ HELLOS: Mapping[str, Wrong] = {
     ),
     "coefficient of mlkem_ek": Wrong("HS-30", R.HELLO_MALFORMED, _coefficient),
     # checks 9 and 10
-    "recipient": Wrong("HS-31", R.RECIPIENT, _recipient),
-    "cluster": Wrong(
-        "HS-32",
-        R.CLUSTER,
-        lambda s, n: s.hello(cluster=pick(n, flip(s.to.cluster, n), bytes(32), flip(s.to.cluster, -1))),
-    ),
+    "bit of the recipient": Wrong("HS-31", R.RECIPIENT, lambda s, n: s.hello(recipient=flip(s.to.recipient, n))),
+    "last bit of the recipient": Wrong("HS-31", R.RECIPIENT, lambda s, _: s.hello(recipient=flip(s.to.recipient, -1))),
+    "recipient of another size": Wrong("HS-31", R.RECIPIENT, _recipient_of_another_size),
+    "another recipient": Wrong("HS-31", R.RECIPIENT, _another_recipient),
+    "bit of the cluster": Wrong("HS-32", R.CLUSTER, lambda s, n: s.hello(cluster=flip(s.to.cluster, n))),
+    "last bit of the cluster": Wrong("HS-32", R.CLUSTER, lambda s, _: s.hello(cluster=flip(s.to.cluster, -1))),
+    "cluster of zeros": Wrong("HS-32", R.CLUSTER, lambda s, _: s.hello(cluster=bytes(32))),
     # check 11
     "role of the other port": Wrong("HS-33", R.ROLE, _another_role, another=True),
     "link on the client port": Wrong("HS-33", R.ROLE, _another_purpose, port=Port.CLIENT, another=True),
@@ -498,14 +505,7 @@ HELLOS: Mapping[str, Wrong] = {
     "signature of zeros": Wrong(
         "HS-37", R.SIGNATURE, lambda s, _: s.field("signature", prefixed(bytes(256), 2), resign=False), signed=True
     ),
-    "signature of another size": Wrong(
-        "ID-13",
-        R.SIGNATURE,
-        lambda s, n: s.field(
-            "signature", prefixed(bytes(pick(n, 384, 512) - 256) + s.whole.signature[-256:], 2), resign=False
-        ),
-        signed=True,
-    ),
+    "signature of another size": Wrong("ID-13", R.SIGNATURE, _signature_of_another_size, signed=True),
     "signature by another key": Wrong("HS-37", R.SIGNATURE, _signed_by, signed=True),
     "signature with another label": Wrong("NO-23", R.SIGNATURE, _signature_label, signed=True),
     "signature over other bytes": Wrong("HS-14", R.SIGNATURE, _not_signed_content, signed=True),

@@ -19,7 +19,7 @@ from xlattice_trio.fuzz.cast import Cast
 from xlattice_trio.fuzz.target import Can
 from xlattice_trio.handshake.outcome import Port, Side
 from xlattice_trio.identity.keys import LocalIdentity
-from xlattice_trio.limits import SOURCE_BURST, SOURCE_RATE
+from xlattice_trio.limits import HANDSHAKE_DEADLINE, SOURCE_BURST, SOURCE_RATE
 from xlattice_trio.roster import VerifiedClusterCard, VerifiedRoster
 from xlattice_trio.testing.forge import ForgedHello
 from xlattice_trio.testing.toolbox import Attacker, RawPeer
@@ -131,8 +131,11 @@ class _Wire:
     def place_open(self, seq: int) -> None:
         raise UsageError("a live target cannot be placed at a sequence number")
 
-    def stop_taking(self) -> None:
+    def stop_taking(self, room: int = 1024) -> None:
         raise UsageError("how much a live target's connection holds is not known")
+
+    def fail_writes(self) -> None:
+        raise UsageError("a live target's connection ends in both directions")
 
     def take_again(self) -> None:
         """Nothing was held back."""
@@ -222,13 +225,19 @@ class Live:
         self._patience = self._measure()
 
     def responder(
-        self, port: Port, *, cast: Cast | None = None, keepalive: int = 0, link_keepalive: int = 15_000
+        self,
+        port: Port,
+        *,
+        cast: Cast | None = None,
+        keepalive: int = 0,
+        link_keepalive: int = 15_000,
+        deadline: float = HANDSHAKE_DEADLINE,
     ) -> _Responder:
         if port not in self._addresses:
             raise UsageError(f"the address of the {port.value} port is not known")
         return _Responder(self, port)
 
-    def initiator(self) -> "_Never":
+    def initiator(self, *, deadline: float = HANDSHAKE_DEADLINE) -> "_Never":
         raise UsageError("a live target does not dial when it is told to")
 
     def session(

@@ -6,6 +6,7 @@ and, since the order of tasks is the same in every run, nothing that Hypothesis 
 in a thread at a time: one `Memory` is used after the other, and none inside of `trio.run`.
 """
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -19,14 +20,16 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from xlattice_trio.crypto import RSAPrivateKey
 from xlattice_trio.errors import ErrorCode, HandshakeRefused, RefusalReason, UsageError, XLatticeError
 from xlattice_trio.fuzz.cast import Cast, make_cast
+from xlattice_trio.fuzz.memory_port import Ports
 from xlattice_trio.fuzz.sansio import Book, Member
 from xlattice_trio.fuzz.target import Can, GotData, GotEnd, GotFailure, Outcome, Remembered, TargetCrashed, Told
 from xlattice_trio.handshake.initiator import Intent
 from xlattice_trio.handshake.outcome import Established, Port, Side
 from xlattice_trio.handshake.responder import Responder, Welcome
 from xlattice_trio.handshake.transitions import InitiatorState
+from xlattice_trio.limits import HANDSHAKE_DEADLINE
 from xlattice_trio.net.dial import initiate
-from xlattice_trio.net.listen import Handshakes, respond
+from xlattice_trio.net.listen import Handshakes, PortLimits, respond
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.roster import VerifiedRoster
 from xlattice_trio.session.transitions import State
@@ -39,7 +42,7 @@ from xlattice_trio.wire.messages import Purpose
 T = TypeVar("T")
 
 _TICKS = 1_000_000  # of Trio's loop, within one call
-_SMALL_BUFFER = 1024  # bytes that are taken for an attacker who does not read
+_READ_SIZES = (None, 1, 40_000, 7)  # bytes that the application asks for, in turn
 
 # ---- Trio, by hand -----------------------------------------------------------
 
@@ -175,13 +178,14 @@ class _Wire:
 
     # ---- the target's tasks ----
 
-    async def answer(self, welcome: Welcome, draw: Draws) -> None:
+    async def answer(self, welcome: Welcome, draw: Draws, deadline: float) -> None:
         """A connection to a port."""
-        await self._serve(partial(respond, self._transport, welcome, draw=draw, handshakes=self.handshakes))
+        shake_hands = partial(respond, self._transport, welcome, deadline=deadline, draw=draw)
+        await self._serve(partial(shake_hands, handshakes=self.handshakes))
 
-    async def dial(self, intent: Intent, draw: Draws) -> None:
+    async def dial(self, intent: Intent, draw: Draws, deadline: float) -> None:
         """A connection from a node that dials."""
-        await self._serve(partial(initiate, self._transport, intent, draw=draw))
+        await self._serve(partial(initiate, self._transport, intent, deadline=deadline, draw=draw))
 
     async def begin(self, outcome: Callable[[float], Established]) -> None:
         """A session without a handshake."""
@@ -236,14 +240,21 @@ class _Wire:
 
         self.guest.call(reset)
 
-    def stop_taking(self) -> None:
-        self._from_target.capacity = len(self._from_target) + _SMALL_BUFFER
+    def stop_taking(self, room: int = 1024) -> None:
+        self._from_target.capacity = len(self._from_target) + room
 
     def take_again(self) -> None:
         def take() -> None:
             self._from_target.capacity = math.inf
 
         self.guest.call(take)
+
+    def fail_writes(self) -> None:
+        def fail() -> None:
+            self._left += self._from_target.get()
+            self._from_target.break_()
+
+        self.guest.call(fail)
 
     # ---- what is known ----
 
@@ -290,6 +301,7 @@ class _Command:
 
     def __init__(self, write: Callable[[], Awaitable[None]]) -> None:
         self.write = write
+        self.scope = trio.CancelScope()
         self.is_done = self.is_refused = False
 
 
@@ -304,9 +316,13 @@ class _Application:
         self._reading = trio.Event()
         self._reading.set()
         self._receiving: trio.CancelScope | None = None
+        self._sizes = itertools.cycle(_READ_SIZES)
+        self._last: int | None = None  # so many bytes are read, and no more
         self._commands: deque[_Command] = deque()
         self._commanded = trio.Event()
+        self._writing: _Command | None = None
         self._ended_itself = False
+        self.refused_for: GotFailure | None = None
 
     # ---- tasks ----
 
@@ -315,8 +331,9 @@ class _Application:
         self._nursery.start_soon(self._write)
         self._nursery.start_soon(self._read_at_the_end)
         try:
-            while await self._read(self._stream.receive_some):
-                pass
+            while await self._read(self._receive):
+                if self._last is not None:
+                    self._reading, self._last = trio.Event(), None
             await self._read(self._stream.wait_closed)
             await self._stream.aclose()
         except trio.BrokenResourceError as exc:
@@ -336,6 +353,9 @@ class _Application:
                     self._book.add(GotData(bytes(got)) if got else GotEnd())
                 return got
 
+    async def _receive(self) -> bytes | bytearray:
+        return await self._stream.receive_some(next(self._sizes) if self._last is None else self._last)
+
     async def _read_at_the_end(self) -> None:
         await self._stream._over.wait()
         self._reading.set()
@@ -343,9 +363,10 @@ class _Application:
     async def _write(self) -> None:
         while True:
             while self._commands:
-                command = self._commands.popleft()
-                command.is_refused = await _fails(command.write)
-                command.is_done = True
+                self._writing = command = self._commands.popleft()
+                with command.scope:
+                    command.is_refused = await self._fails(command.write)
+                self._writing, command.is_done = None, True
             self._commanded = trio.Event()
             await self._commanded.wait()
 
@@ -383,13 +404,32 @@ class _Application:
         is_too_late = self._stream._ending or self._stream._over.is_set() or self._stream._connection.is_over
         if not is_too_late:
             self._ended_itself = True
-        self._guest.call(lambda: self._guest.start_soon(_fails, end))
+        self._guest.call(lambda: self._guest.start_soon(self._fails, end))
         return Outcome.REFUSED if is_too_late else Outcome.DONE
 
-    def stop_reading(self) -> None:
+    async def _fails(self, function: Callable[[], Awaitable[None]]) -> bool:
+        """Whether a call of the stream fails in one of the ways that Trio's streams have."""
+        try:
+            await function()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as exc:
+            cause = exc.__cause__
+            self.refused_for = GotFailure.of(cause) if isinstance(cause, XLatticeError) else None
+            return True
+        return False
+
+    def cancel(self) -> None:
+        def cancel() -> None:
+            if self._writing is not None:
+                self._writing.scope.cancel()
+
+        self._guest.call(cancel)
+
+    def stop_reading(self, last: int = 0) -> None:
         def stop() -> None:
             if self._reading.is_set():
-                self._reading = trio.Event()
+                self._last = last or None
+                if not last:
+                    self._reading = trio.Event()
                 if self._receiving is not None and not self._stream._connection.is_over:
                     self._receiving.cancel()
 
@@ -407,23 +447,17 @@ def _failure_of(exc: trio.BrokenResourceError) -> GotFailure:
     return GotFailure.of(cause)
 
 
-async def _fails(function: Callable[[], Awaitable[None]]) -> bool:
-    """Whether a call of a stream fails in one of the ways that Trio's streams have."""
-    try:
-        await function()
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
-        return True
-    return False
-
-
 # ---- targets -----------------------------------------------------------------
 
 
 class _Responder:
     """A port of a member."""
 
-    def __init__(self, world: "Memory", member: Member, port: Port, keepalive: int, link_keepalive: int) -> None:
+    def __init__(
+        self, world: "Memory", member: Member, port: Port, keepalive: int, link_keepalive: int, deadline: float
+    ) -> None:
         self.port = port
+        self._deadline = deadline
         self._world = world
         self._member = member
         self._welcome = member.welcome(port, keepalive, link_keepalive)
@@ -438,7 +472,7 @@ class _Responder:
 
     def connect(self) -> _Wire:
         wire = self._world.new_wire(self._member)
-        self._world.start(wire.answer, self._welcome, self._world.draws("responder"))
+        self._world.start(wire.answer, self._welcome, self._world.draws("responder"), self._deadline)
         return wire
 
     def adopt(self, roster: VerifiedRoster, accepted: Sequence[RSAPrivateKey] | None = None) -> bool:
@@ -452,12 +486,13 @@ class _Responder:
 class _Initiator:
     """A node that dials."""
 
-    def __init__(self, world: "Memory") -> None:
+    def __init__(self, world: "Memory", deadline: float) -> None:
         self._world = world
+        self._deadline = deadline
 
     def dial(self, intent: Intent) -> _Wire:
         wire = self._world.new_wire(None)
-        self._world.start(wire.dial, intent, self._world.draws("initiator"))
+        self._world.start(wire.dial, intent, self._world.draws("initiator"), self._deadline)
         return wire
 
 
@@ -474,12 +509,19 @@ class Memory:
         self._drawn = 0
 
     def responder(
-        self, port: Port, *, cast: Cast | None = None, keepalive: int = 0, link_keepalive: int = 15_000
+        self,
+        port: Port,
+        *,
+        cast: Cast | None = None,
+        keepalive: int = 0,
+        link_keepalive: int = 15_000,
+        deadline: float = HANDSHAKE_DEADLINE,
     ) -> _Responder:
-        return _Responder(self, self._member(make_cast() if cast is None else cast), port, keepalive, link_keepalive)
+        member = self._member(make_cast() if cast is None else cast)
+        return _Responder(self, member, port, keepalive, link_keepalive, deadline)
 
-    def initiator(self) -> _Initiator:
-        return _Initiator(self)
+    def initiator(self, *, deadline: float = HANDSHAKE_DEADLINE) -> _Initiator:
+        return _Initiator(self, deadline)
 
     def session(
         self, *, side: Side = Side.RESPONDER, purpose: Purpose = Purpose.STREAM, keepalive: int = 0
@@ -488,6 +530,22 @@ class Memory:
         outcome = established(side, keepalive=keepalive, purpose=purpose)
         self.start(wire.begin, partial(confirmed, outcome))
         return wire, raw_peer(side)
+
+    def ports(
+        self,
+        cast: Cast | None = None,
+        *,
+        limits: PortLimits | None = None,
+        deadline: float | None = None,
+        check_source: bool = True,
+        grace: float | None = None,
+    ) -> Ports:
+        """Both ports of a member from accept on, with limits and the source address check: no other driver has them.
+
+        None are the node's defaults; `limits` are those of either port, `deadline` and `grace` are in seconds.
+        """
+        member = self._member(make_cast() if cast is None else cast)
+        return Ports(self._guest, member, limits=limits, deadline=deadline, check_source=check_source, grace=grace)
 
     def pass_time(self, seconds: float) -> None:
         self._guest.call_async(partial(pass_time, self._guest.clock, seconds))
@@ -514,6 +572,10 @@ class Memory:
     def start(self, function: Callable[..., Awaitable[object]], *args: Any) -> None:
         """A task of the target's."""
         self._guest.call(lambda: self._guest.start_soon(function, *args))
+
+    def run(self, function: Callable[..., Awaitable[T]], *args: Any) -> T:
+        """Do it in the run of Trio, and let every task go as far as it can; it may wait for nothing but them."""
+        return self._guest.call_async(partial(function, *args))
 
     def draws(self, who: str) -> Draws:
         """Randomness for the next connection."""

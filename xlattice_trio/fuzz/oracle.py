@@ -7,13 +7,15 @@ fails names the requirement that was broken.
 """
 
 import functools
+import traceback
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from xlattice_trio.crypto import MLKEMKey, NotOpened, RSAPublicKey, X25519Key, encode_spki
-from xlattice_trio.errors import RefusalReason
+from xlattice_trio.crypto import AEADKey, MLKEMKey, NotOpened, RSAPublicKey, X25519Key, encode_spki
+from xlattice_trio.errors import HandshakeRefused, RefusalReason
 from xlattice_trio.fuzz.target import GotData, Outcome, Wire
 from xlattice_trio.handshake.initiator import Initiator, Intent
 from xlattice_trio.handshake.outcome import Established, Port, Side
@@ -27,6 +29,7 @@ from xlattice_trio.wire.messages import Purpose, RecordType, Role
 REPLY_SIZE = 1216
 CONFIRM_SIZE = 21
 DEADLINE = 10  # seconds: [HS-76] [HS-77]
+DEADLINES = (DEADLINE, DEADLINE, 3, 30)  # ... unless configured
 
 # ---- order of the responder's checks (Spec 5.7) ------------------------------
 
@@ -119,6 +122,7 @@ def reply_values(body: bytes) -> dict[str, Any] | None:
         return None
 
 
+@functools.lru_cache(256)  # most Hellos that are changed have the same one
 def mlkem_ek_is_valid(ek: bytes) -> bool:
     """The check of FIPS 203, section 7.2, as Spec 5.7 words it."""
     triples = (ek[at : at + 3] for at in range(0, 1152, 3))
@@ -292,6 +296,21 @@ def check_forgotten(core: Initiator | Responder, *secrets: bytes) -> None:
         assert not isinstance(value, X25519Key | MLKEMKey), f"{name} still is an ephemeral key [HS-10]"
         if name != "established":
             assert not isinstance(value, Established), f"{name} still holds the keys of a session [HS-10]"
+
+
+def check_refusal_forgets(exc: HandshakeRefused) -> None:
+    """What a core has raised holds no key of the handshake in the calls that it came through. [HS-10]"""
+    found: BaseException | None = exc
+    while found is not None:
+        for frame, _ in traceback.walk_tb(found.__traceback__):
+            if "/handshake/" not in Path(frame.f_code.co_filename).as_posix():
+                continue
+            for name, value in frame.f_locals.items():
+                is_key = isinstance(value, AEADKey | X25519Key | MLKEMKey | Established)
+                assert not is_key, f"{name} of {frame.f_code.co_name} is a key that a refusal still holds [HS-10]"
+                is_secret = name in ("key1", "x25519_secret", "mlkem_secret", "prk") and value is not None
+                assert not is_secret, f"{name} of {frame.f_code.co_name} is still held by a refusal [HS-10]"
+        found = found.__cause__ or found.__context__
 
 
 def check_agreement(initiator: Established, responder: Established) -> None:

@@ -51,8 +51,8 @@ class Recording:
     def responder(self, *args: Any, **kwargs: Any) -> Any:
         return _Responder(self, self._driver.responder(*args, **kwargs), kwargs)
 
-    def initiator(self) -> Any:
-        return _Initiator(self, self._driver.initiator())
+    def initiator(self, **kwargs: Any) -> Any:
+        return _Initiator(self, self._driver.initiator(**kwargs))
 
     def session(self, **kwargs: Any) -> tuple[Any, RawPeer]:
         wire, peer = self._driver.session(**kwargs)
@@ -131,6 +131,18 @@ class _Wire:
         self._note("reset")
         self._wire.reset()
 
+    def stop_taking(self, room: int = 1024) -> None:
+        self._note("stops reading from")
+        self._wire.stop_taking(room)
+
+    def take_again(self) -> None:
+        self._note("reads again from")
+        self._wire.take_again()
+
+    def fail_writes(self) -> None:
+        self._note("takes nothing more from")
+        self._wire.fail_writes()
+
     def place_seal(self, seq: int) -> None:
         self._note("placed", detail=("seal", seq))
         self._wire.place_seal(seq)
@@ -155,7 +167,7 @@ class _Application:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._application, name)
-        if name == "told":
+        if name in ("told", "refused_for"):
             return method
 
         def commanded(*args: Any, **kwargs: Any) -> Any:

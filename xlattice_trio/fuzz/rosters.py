@@ -15,6 +15,7 @@ from xlattice_trio.testing.identities import test_authority, test_identity
 from xlattice_trio.wire.messages import ClientAccess, Member, NodeCard
 
 _KEYS_APART = 20  # identities from here on lend their encryption keys
+LAST_KEY = 19  # the number of the last one
 
 
 @attrs.frozen
@@ -51,7 +52,7 @@ def first_listing(cast: Cast) -> Listing:
 
 
 def encryption_key(cast: Cast, number: int) -> RSAPrivateKey:
-    """An encryption key of the responder's, by number, up to nineteen; no other member has it.
+    """An encryption key of the responder's, by number, up to LAST_KEY; no other member has it.
 
     Even ones are as large as the first one, number 0; odd ones have another size.
     """

@@ -129,6 +129,7 @@ class _End:
         self._closed = False  # by the target
         self._cut = False  # by the attacker
         self._deadline = math.inf  # of the handshake
+        self._patience: float = HANDSHAKE_DEADLINE  # ... in seconds
         self._silence_at = math.inf
         self._linger_at = math.inf
         self._reading = True
@@ -140,19 +141,21 @@ class _End:
 
     # ---- how it begins ----
 
-    def dial(self, intent: Intent, draw: Draws) -> None:
+    def dial(self, intent: Intent, draw: Draws, deadline: float) -> None:
         initiator = Initiator(intent, draw=draw, randomised=REMEMBERED)
-        self._core, self._deadline = initiator, self._world.now + HANDSHAKE_DEADLINE
+        self._core, self._deadline = initiator, self._world.now + deadline
+        self._patience = deadline
         self._write(initiator.hello())
 
-    def answer(self, welcome: Welcome, draw: Draws) -> None:
+    def answer(self, welcome: Welcome, draw: Draws, deadline: float) -> None:
         self._core = Responder(welcome, draw=draw, randomised=REMEMBERED)
-        self._deadline = self._world.now + HANDSHAKE_DEADLINE
+        self._deadline = self._world.now + deadline
+        self._patience = deadline
 
     def begin(self, outcome: Established) -> None:
         """ESTABLISHED: the session, from the same bytes on."""
         self._established, self._deadline = outcome, math.inf
-        self._session = Connection(outcome, self._world.now)
+        self._session = Connection(outcome, self._world.now, handshake_deadline=self._patience)
         self._pump()
 
     # ---- the attacker's end ----
@@ -218,8 +221,11 @@ class _End:
         if self._established is not None:
             self._established.opener.seq = seq
 
-    def stop_taking(self) -> None:
+    def stop_taking(self, room: int = 1024) -> None:  # noqa: ARG002
         raise UsageError("a core without I/O has no writes that could wait")
+
+    def fail_writes(self) -> None:
+        raise UsageError("a core without I/O has no writes that could fail")
 
     def take_again(self) -> None:
         """Nothing was held back."""
@@ -468,7 +474,12 @@ class _Application:
     def close(self) -> Outcome:
         return self._end.close_application()
 
-    def stop_reading(self) -> None:
+    def cancel(self) -> None:
+        """Nothing is ever being written."""
+
+    refused_for = None
+
+    def stop_reading(self, last: int = 0) -> None:  # noqa: ARG002
         self._end.stop_reading()
 
     def read_again(self) -> None:
@@ -481,8 +492,11 @@ class _Application:
 class _Responder:
     """A port of a member."""
 
-    def __init__(self, world: "SansIO", member: Member, port: Port, keepalive: int, link_keepalive: int) -> None:
+    def __init__(
+        self, world: "SansIO", member: Member, port: Port, keepalive: int, link_keepalive: int, deadline: float
+    ) -> None:
         self.port = port
+        self._deadline = deadline
         self._world = world
         self._member = member
         self._welcome = member.welcome(port, keepalive, link_keepalive)
@@ -497,7 +511,7 @@ class _Responder:
 
     def connect(self) -> _End:
         end = self._world.new_end(self._member)
-        end.answer(self._welcome, self._world.draws("responder"))
+        end.answer(self._welcome, self._world.draws("responder"), self._deadline)
         return end
 
     def adopt(self, roster: VerifiedRoster, accepted: Sequence[RSAPrivateKey] | None = None) -> bool:
@@ -515,12 +529,13 @@ class _Responder:
 class _Initiator:
     """A node that dials."""
 
-    def __init__(self, world: "SansIO") -> None:
+    def __init__(self, world: "SansIO", deadline: float) -> None:
         self._world = world
+        self._deadline = deadline
 
     def dial(self, intent: Intent) -> _End:
         end = self._world.new_end(None)
-        end.dial(intent, self._world.draws("initiator"))
+        end.dial(intent, self._world.draws("initiator"), self._deadline)
         return end
 
 
@@ -537,12 +552,18 @@ class SansIO:
         self._drawn = 0
 
     def responder(
-        self, port: Port, *, cast: Cast | None = None, keepalive: int = 0, link_keepalive: int = 15_000
+        self,
+        port: Port,
+        *,
+        cast: Cast | None = None,
+        keepalive: int = 0,
+        link_keepalive: int = 15_000,
+        deadline: float = HANDSHAKE_DEADLINE,
     ) -> _Responder:
-        return _Responder(self, self.member(cast), port, keepalive, link_keepalive)
+        return _Responder(self, self.member(cast), port, keepalive, link_keepalive, deadline)
 
-    def initiator(self) -> _Initiator:
-        return _Initiator(self)
+    def initiator(self, *, deadline: float = HANDSHAKE_DEADLINE) -> _Initiator:
+        return _Initiator(self, deadline)
 
     def session(
         self, *, side: Side = Side.RESPONDER, purpose: Purpose = Purpose.STREAM, keepalive: int = 0

@@ -172,10 +172,11 @@ class Record:
 
 @attrs.frozen
 class Failure:
-    """How the session has to fail, for the application: one of some classes of errors.py, and the code it carries."""
+    """How the session has to fail, for the application: one of some classes of errors.py, code and text it carries."""
 
     errors: tuple[str, ...]
     code: int | None = None
+    text: str = ""
 
 
 VIOLATION = Failure(("RecordError", "DecodeError"))
@@ -360,7 +361,7 @@ class SessionModel:
                 if not self.parting:
                     self.told.append(None)
             elif action == "report the error":
-                self._fails(Failure(("PeerReported",), self._code_of(payload)))
+                self._fails(self._reported(payload))
             elif action == "report truncation":
                 self._fails(TRUNCATION)
             elif action.startswith("send Error("):
@@ -377,10 +378,11 @@ class SessionModel:
                 self.happens("TRANSPORT_CLOSED")
         return "refuse the caller" not in actions
 
-    def _code_of(self, payload: bytes) -> int:
+    def _reported(self, payload: bytes) -> Failure:
         body = error_body(payload)
         assert body is not None
-        return body[0] if body[0] in error_codes().values() else error_codes()["internal"]
+        code = body[0] if body[0] in error_codes().values() else error_codes()["internal"]
+        return Failure(("PeerReported",), code, body[1].decode())
 
     def _fails(self, failure: Failure) -> None:
         if not self.parting:

@@ -24,6 +24,7 @@ from xlattice_trio.errors import ErrorCode, HandshakeRefused, PeerReported, Refu
 from xlattice_trio.fuzz.cast import Cast
 from xlattice_trio.handshake.initiator import Intent
 from xlattice_trio.handshake.outcome import Established, Port, Side
+from xlattice_trio.limits import HANDSHAKE_DEADLINE
 from xlattice_trio.roster import VerifiedRoster
 from xlattice_trio.testing.toolbox import RawPeer
 from xlattice_trio.wire.messages import Purpose
@@ -39,7 +40,7 @@ class Can(enum.StrEnum):
     INITIATOR = "the target dials"
     CLUSTER_PORT = "the cluster port is reached, with the knock"
     PLACE = "a session can be placed at a sequence number"
-    BACK_PRESSURE = "writes wait for the one who reads"
+    BACK_PRESSURE = "writes wait for the one who reads, and can fail or be cut off while reads go on"
 
 
 class TargetCrashed(Exception):
@@ -63,11 +64,13 @@ class GotEnd:
 
 @attrs.frozen
 class GotFailure:
-    """The session is over, or never came to be. `error` is the class of errors.py; `code` is that of PeerReported."""
+    """The session is over, or never came to be. `error` is the class of errors.py; `code` and `text`, which is not
+    compared, are those of PeerReported."""
 
     error: str
     code: ErrorCode | None = None
     reason: RefusalReason | None = None
+    text: str = attrs.field(default="", eq=False)
 
     @classmethod
     def of(cls, exc: XLatticeError) -> "GotFailure":
@@ -76,6 +79,7 @@ class GotFailure:
             type(exc).__name__,
             exc.code if isinstance(exc, PeerReported) else None,
             exc.reason if isinstance(exc, HandshakeRefused) else None,
+            exc.text if isinstance(exc, PeerReported) else "",
         )
 
 
@@ -111,8 +115,16 @@ class Application(Protocol):
         It is told nothing more.
         """
 
-    def stop_reading(self) -> None:
-        """Take nothing from the session until `read_again`."""
+    def cancel(self) -> None:
+        """Cancel what is being written, if anything is. Can.BACK_PRESSURE"""
+
+    @property
+    def refused_for(self) -> GotFailure | None:
+        """What the last command that was refused has failed of, if the target says so. Can.BACK_PRESSURE"""
+
+    def stop_reading(self, last: int = 0) -> None:
+        """Take so many bytes, and then nothing from the session until `read_again`. `last` other than 0:
+        Can.BACK_PRESSURE"""
 
     def read_again(self) -> None:
         """Take what has come meanwhile, and go on reading."""
@@ -165,11 +177,14 @@ class Wire(Protocol):
     def place_open(self, seq: int) -> None:
         """The target goes on opening at `seq`. Can.PLACE"""
 
-    def stop_taking(self) -> None:
-        """Read nothing more: what the target writes fills a small buffer, then waits. Can.BACK_PRESSURE"""
+    def stop_taking(self, room: int = 1024) -> None:
+        """Read nothing more: of what the target writes `room` bytes are taken, then it waits. Can.BACK_PRESSURE"""
 
     def take_again(self) -> None:
         """Read on."""
+
+    def fail_writes(self) -> None:
+        """What the target writes from now on fails; it can read what it likes. Can.BACK_PRESSURE"""
 
 
 # ---- targets -----------------------------------------------------------------
@@ -235,16 +250,22 @@ class Driver(Protocol):
         """What it can do and knows."""
 
     def responder(
-        self, port: Port, *, cast: Cast | None = None, keepalive: int = 0, link_keepalive: int = 15_000
+        self,
+        port: Port,
+        *,
+        cast: Cast | None = None,
+        keepalive: int = 0,
+        link_keepalive: int = 15_000,
+        deadline: float = HANDSHAKE_DEADLINE,
     ) -> ResponderTarget:
-        """The port of a member, which serves every service with a commanded application.
+        """The port of a member, which serves every service with a commanded application. `deadline` is in seconds.
 
         Several calls with one `cast` are ports of one member, with one roster in force and one replay cache. None: the
         default cast, `make_cast()`. A live driver ignores all but `port`.
         """
 
-    def initiator(self) -> InitiatorTarget:
-        """A node that dials. Can.INITIATOR"""
+    def initiator(self, *, deadline: float = HANDSHAKE_DEADLINE) -> InitiatorTarget:
+        """A node that dials, and gives its peer so many seconds for the handshake. Can.INITIATOR"""
 
     def session(
         self, *, side: Side = Side.RESPONDER, purpose: Purpose = Purpose.STREAM, keepalive: int = 0

@@ -24,7 +24,8 @@ from xlattice_trio.fuzz.confirms import OTHERS
 from xlattice_trio.fuzz.hellos import CASTS, SERVICES, following, pick
 from xlattice_trio.fuzz.machines.base import TargetMachine
 from xlattice_trio.fuzz.oracle import (
-    DEADLINE,
+    CONFIRM_SIZE,
+    DEADLINES,
     LOW_ORDER,
     Fresh,
     Meant,
@@ -34,9 +35,11 @@ from xlattice_trio.fuzz.oracle import (
     check_forgotten,
     check_hello,
     check_not_established,
+    check_refusal_forgets,
     check_refused,
     check_session,
     check_silence,
+    opened,
     pieces,
     reply_values,
 )
@@ -46,6 +49,7 @@ from xlattice_trio.handshake.initiator import Initiator, Intent
 from xlattice_trio.handshake.outcome import Side
 from xlattice_trio.identity.card import VerifiedCard
 from xlattice_trio.identity.keys import LocalIdentity
+from xlattice_trio.limits import HANDSHAKE_DEADLINE
 from xlattice_trio.testing.draws import REMEMBERED, Draws
 from xlattice_trio.testing.forge import ForgedReply, expand, forge_record, h, mac_of, sealed_under
 from xlattice_trio.testing.toolbox import (
@@ -228,11 +232,13 @@ class InitiatorMachine(TargetMachine):
         cast=st.sampled_from(_CASTS),
         keepalive=st.sampled_from((0, 1000, 15_000, 3_600_000)),
         link_keepalive=st.sampled_from((1000, 15_000, 60_000)),
+        deadline=st.sampled_from(DEADLINES),
     )
-    def start(self, cast: str, keepalive: int, link_keepalive: int) -> None:
+    def start(self, cast: str, keepalive: int, link_keepalive: int, deadline: float = HANDSHAKE_DEADLINE) -> None:
         """Nobody has dialled. The attacker has the keys of all nodes but one."""
         self.cast = self.meet(CASTS[cast]())
-        self.target = self.driver.initiator()
+        self.target = self.driver.initiator(deadline=deadline)
+        self.deadline = deadline
         self.keepalives = {Purpose.STREAM: keepalive, Purpose.LINK: link_keepalive}
         self.calls: list[Call] = []
         self.clock = 0.0
@@ -397,6 +403,7 @@ class InitiatorMachine(TargetMachine):
             "oneself": {"role": Role.MEMBER, "identity": high, "peer": high.card, "knock": knock},
             "service": {"service": "echo" if right.purpose is Purpose.LINK else ""},
             "long service": {"service": "s" * 65 if right.purpose is Purpose.STREAM else "s"},
+            "service of too many bytes": {"service": "ü" * 33 if right.purpose is Purpose.STREAM else "ü"},
             "service that is no text": {"service": "a\x00b"},
         }
         for what, changes in wrong.items():
@@ -543,10 +550,53 @@ class InitiatorMachine(TargetMachine):
         self.clock += seconds
         for call in list(self.calls):
             age = self.clock - call.opened_at
-            if call.state == "OPEN" or age < DEADLINE - 0.01:
+            if call.state == "OPEN" or age < self.deadline - 0.01:
                 check_silence(call.wire, closed=False)
-            elif age > DEADLINE + 0.01 or call.wire.closed:
+            elif age > self.deadline + 0.01 or call.wire.closed:
                 self.refused(call, R.DEADLINE)
+
+    @precondition(lambda self: self.can(Can.CLOCK, Can.STATE))
+    @rule(kind=_KIND, number=_NUMBER, keepalive=st.sampled_from((1000, 5000, 15_000)), heard=st.booleans())
+    def fall_silent(self, kind: str, number: int, keepalive: int, heard: bool) -> None:
+        """The responder says nothing more behind its HelloReply, or one record: the first silence may be as long as a
+        handshake, if that is longer, and each further one three intervals. [SE-37] [SE-38]"""
+        call = self.waiting(number, kind)
+        reply = call.forged(keepalive=keepalive).frame
+        peer = self.attacker.peer(Side.RESPONDER, call.frame, reply)
+        assert peer is not None
+        self.send(call, reply)
+        check_confirm(peer, call.wire.received())
+        self.calls.remove(call)
+        limit = 3 * keepalive / 1000
+        if heard:
+            call.wire.send(peer.record(RecordType.KEEPALIVE))
+        else:
+            limit = max(limit, self.deadline)
+        self.wait(limit - 0.125)
+        types = {type_ for type_, _ in opened(peer, call.wire.received())}
+        assert types <= {RecordType.KEEPALIVE}, f"{types}, and the silence is not yet too long [SE-37] [SE-38]"
+        self.wait(0.125)
+        last = [type_ for type_, _ in opened(peer, call.wire.received())][-1:]
+        assert last == [RecordType.ERROR], f"no Error after {limit:g} s of silence [SE-37] [SE-38]"
+        call.wire.reset()
+
+    @precondition(lambda self: self.can(Can.BACK_PRESSURE))
+    @rule(kind=_KIND, number=_NUMBER, room=st.integers(0, CONFIRM_SIZE - 1), fails=st.booleans())
+    def take_no_confirm(self, kind: str, number: int, room: int, fails: bool) -> None:
+        """Confirm cannot be written, or not until the deadline: nobody is established. [HS-83]"""
+        call = self.waiting(number, kind)
+        if fails:
+            call.wire.fail_writes()
+        else:
+            call.wire.stop_taking(room)
+        call.wire.send(call.forged().frame)
+        if not fails:
+            check_not_established(call.wire, "AWAIT_REPLY")
+            self.calls.remove(call)
+            self.wait(self.deadline)
+            self.calls.append(call)
+            call.wire.received()
+        self.refused(call, None)
 
     @precondition(lambda self: self.can(Can.CLOCK))
     @rule(kind=_KIND, size=st.integers(0, 1200))
@@ -557,7 +607,7 @@ class InitiatorMachine(TargetMachine):
         at = 1 + size % (len(data) - 4)
         for part in (data[:at], data[at : at + 1], data[at + 1 : at + 2]):
             call.wire.send(part)
-            self.wait(4.0)
+            self.wait(self.deadline * 0.4)
         assert call.state == "FAILED", "the deadline has passed, and the handshake goes on [HS-76]"
 
     @rule(number=_NUMBER, reset=st.booleans())
@@ -565,6 +615,22 @@ class InitiatorMachine(TargetMachine):
         """The attacker ends a connection, whatever its state."""
         if self.calls:
             self.leave(pick(number, *self.calls), reset=reset)
+
+    @precondition(lambda self: self.can(Can.STATE))
+    @rule(what=st.sampled_from(sorted(REPLIES)), more=st.integers(0, 5), kind=_KIND, number=_NUMBER)
+    def refuse_in_the_core(self, what: str, more: int, kind: str, number: int) -> None:
+        """A refusal holds no secret, nor does the core that has raised it. [HS-10]"""
+        wire = self.waiting(number, kind).wire  # not used for it
+        for name in following(sorted(REPLIES), what, more):
+            intent = self.intent("link" if REPLIES[name].link else kind, True, number)
+            core = Initiator(intent, draw=Draws("core"), randomised=REMEMBERED)
+            keepalive = self.keepalives[intent.purpose]
+            call = Call(wire, 0.0, intent, self.attacker, core.hello(), True, keepalive)
+            try:
+                core.receive_data(REPLIES[name].make(call, number), self.driver.now)
+            except HandshakeRefused as exc:
+                check_refusal_forgets(exc)
+            check_forgotten(core, call.key1)
 
     # ---- the state table ----
 

@@ -13,14 +13,17 @@ What has to happen is interpreted from the specification's tables, as in `sessio
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
 
+from xlattice_trio.cluster.liveness import Liveness
 from xlattice_trio.errors import LinkError, UsageError
 from xlattice_trio.fuzz.documents import Plan, rule_of, wrongs
+from xlattice_trio.fuzz.hellos import pick
 from xlattice_trio.fuzz.machines.base import TargetMachine
 from xlattice_trio.fuzz.registry import MachineInfo
 from xlattice_trio.fuzz.session_model import error_codes, limit, row, state_table, states_of
@@ -43,6 +46,7 @@ from xlattice_trio.link.protocol import (
 from xlattice_trio.link.requests import Requests
 from xlattice_trio.link.transitions import AccepterEvent, DiallerEvent, RequestEvent
 from xlattice_trio.roster import VerifiedRoster, verify_roster
+from xlattice_trio.testing.toolbox import flip
 from xlattice_trio.wire.codec import decode
 from xlattice_trio.wire.messages import Roster
 
@@ -213,6 +217,25 @@ class LinkModel:
         return math.inf
 
 
+# What can be said and done on a link, in a few words: what `begin_with` is made of.
+_WORDS: dict[str, Callable[[Any], object]] = {
+    "its offer is written": lambda link: link.write(65_536),
+    "a part of it": lambda link: link.write(10),
+    "an offer comes": lambda link: link._arrives(message(OFFER, offer_of(link.model.holding))),
+    "a higher offer comes": lambda link: link.peer_lies(2**63, 1),
+    "what it will adopt is offered, and is another": lambda link: link.peer_lies(link.model.holding.epoch % 4 + 1, 1),
+    "a conflict comes": lambda link: link.peer_lies(1, 3),
+    "a request comes": lambda link: link.peer_requests(1),
+    "a transfer comes": lambda link: link.peer_transfers(0, 0, "", "", False),
+    "it asks": lambda link: link.node_requests(),
+    "it answers": lambda link: link.node_answers(),
+    "it answers, and adopts": lambda link: (link.peer_requests(1), link.node_answers(), link.node_adopts(1, "")),
+    "it adopts": lambda link: link.node_adopts(1, ""),
+    "it leaves": lambda link: link.node_ends("REPLACED"),
+    "Bye comes": lambda link: link.peer_says_bye(),
+}
+
+
 class LinkMachine(TargetMachine):
     """One side of a link, with a rogue peer and a node that does whatever nodes do."""
 
@@ -310,10 +333,41 @@ class LinkMachine(TargetMachine):
         self.holds()
         self._arrives(data[size:])
 
-    @rule(epoch=st.sampled_from((1, 2, 3, 4, 2**64 - 1)), digest=st.integers(0, 2))
+    @rule(epoch=st.sampled_from((1, 2, 3, 4, 2**64 - 1)), digest=st.integers(0, 3))
     def peer_lies(self, epoch: int, digest: int) -> None:
-        """An offer of a roster that nobody has seen."""
-        self._arrives(message(OFFER, epoch.to_bytes(8, "big") + bytes((digest,)) * 32))
+        """An offer of a roster that nobody has seen, or one that is almost that in force."""
+        held = self.model.holding
+        lie = epoch.to_bytes(8, "big") + bytes((digest,)) * 32
+        if digest == 3:
+            lie = held.epoch.to_bytes(8, "big") + flip(held.digest, pick(epoch, 0, 7, 128, 255))
+        self._arrives(message(OFFER, lie))
+
+    @rule(
+        number=st.integers(0, len(_PLANS) - 1),
+        words=st.lists(st.sampled_from(sorted(_WORDS)), min_size=1, max_size=8),
+        exchanged=st.booleans(),
+    )
+    def begin_with(self, number: int, words: list[str], exchanged: bool) -> None:
+        """Another link, and what is said on it first, by either side."""
+        self.begin(number, exchanged)
+        for word in words:
+            _WORDS[word](self)
+            self.holds()
+
+    @rule(
+        lies=st.sampled_from(("", "", "digest", "epoch")),
+        held=st.integers(0, len(_PLANS) - 1),
+        number=st.integers(0, len(_PLANS) - 1),
+        wrong=st.sampled_from(("", "", *_WRONG)),
+    )
+    def offer_and_transfer(self, lies: str, held: int, number: int, wrong: str) -> None:
+        """On another link a roster is offered, asked for and transferred; it is not what was offered, or is."""
+        self.begin(held, True)
+        plan = _PLANS[number]
+        offer = offer_of(plan)
+        self._arrives(message(OFFER, flip(offer, 8 * 40 - 1 if lies == "digest" else 62) if lies else offer))
+        self.holds()
+        self.peer_transfers(number, 0, wrong, "", True)
 
     @rule(count=st.integers(1, 2))
     def peer_requests(self, count: int) -> None:
@@ -591,6 +645,15 @@ class DialMachine(TargetMachine):
         for accepted in AccepterEvent:
             self.accept([accepted.value, AccepterEvent.LINK_ESTABLISHED.value, accepted.value])
 
+    @rule(fails=st.integers(0, 8), steady=st.booleans(), factor=st.sampled_from(_FACTORS))
+    def fail_and_link(self, fails: int, steady: bool, factor: float) -> None:
+        """Some dials fail, and then there is a link, which ends before it is steady or behind that."""
+        self.begin(factor)
+        self.happen(["PEER_ADDED", *["DIAL_FAILED", "BACKOFF_PASSED"] * fails, "FIRST_RECORD_OPENED"])
+        self._pass(self.now + limit("LINK_STEADY") - (0 if steady else _TICK))
+        self.happen(["LINK_ENDED"])
+        self.it_wakes_in_time()
+
     @rule(epoch=st.integers(1, 4), higher=st.integers(-1, 1), factor=st.sampled_from(_FACTORS))
     def conflict_and_adopt(self, epoch: int, higher: int, factor: float) -> None:
         """A conflict on the link in force, and the adoption of an epoch below it, of it, or above it."""
@@ -600,6 +663,15 @@ class DialMachine(TargetMachine):
             self.conflict = epoch
             self._happened("LINK_CONFLICTED", action)
         self.adopt(epoch + higher)
+
+    @rule(members=st.integers(1, 9), is_member=st.booleans())
+    def count_the_live(self, members: int, is_member: bool) -> None:
+        """As many peers are live as there can be, and fewer: more than half, oneself counted, are a quorum. [LK-59]"""
+        for live in range(members):
+            peers = frozenset(NodeID(bytes((peer,)) * 32) for peer in range(live))
+            due = is_member and live + 1 > members - (live + 1)
+            found = Liveness(peers, members, is_member).quorate
+            assert found == due, f"with {live} of {members - 1} peers live it is {'' if found else 'not '}quorate"
 
     @rule(epoch=st.integers(1, 5))
     def adopt(self, epoch: int) -> None:
@@ -723,16 +795,17 @@ class RequestMachine(TargetMachine):
             self.active = _Asked(self.chosen, link, self.floor, self.now, self.now)
             row("LinkRequest", "QUIET", "CANDIDATE_FOUND")
 
-    @rule()
-    def ask_and_get(self) -> None:
-        """As it should go: one is asked, and what it sends is adopted."""
+    @rule(dropped=st.booleans(), risen=st.booleans())
+    def ask_and_get(self, dropped: bool, risen: bool) -> None:
+        """One is asked, and what it sends is adopted, or dropped; then somebody is asked again."""
         self.begin(self.pick)
         self.try_illegal("REQUEST_ENDED")
         self.ask([0, 1, 2], self.pick)
         self.try_illegal("CANDIDATE_FOUND")
         self.byte_comes(True, 0.0)
         self.transfer_is_complete(True)
-        self.transfer_is_processed(True, False, True)
+        self.transfer_is_processed(True, dropped, risen)
+        self.ask([0, 1, 2], self.pick)
 
     @rule(rounds=st.integers(1, 12))
     def trickle(self, rounds: int) -> None:
@@ -837,6 +910,7 @@ MACHINES = (
         LinkMachine,
         drivers=("sansio",),
         tables=("LINK_MESSAGES",),
+        share=2.0,
     ),
     MachineInfo(
         "dialling",
@@ -844,6 +918,7 @@ MACHINES = (
         DialMachine,
         drivers=("sansio",),
         tables=("LINK_DIALLER", "LINK_ACCEPTER"),
+        share=4.0,
     ),
     MachineInfo(
         "requests",
@@ -851,5 +926,6 @@ MACHINES = (
         RequestMachine,
         drivers=("sansio",),
         tables=("LINK_REQUEST",),
+        share=4.0,
     ),
 )

@@ -16,6 +16,7 @@ against is `Rules`, which is written from the specification and knows plans, not
 """
 
 import contextlib
+import functools
 import io
 import logging
 import shutil
@@ -30,7 +31,7 @@ from hypothesis.stateful import initialize, invariant, rule
 
 from xlattice_trio.cli.held import load_card_to_use
 from xlattice_trio.cli.node import load as load_command
-from xlattice_trio.cluster.rosters import Rosters
+from xlattice_trio.cluster.rosters import Conflicts, Rosters
 from xlattice_trio.errors import DecodeError, IdentityError, LinkError, RosterConflict, XLatticeError
 from xlattice_trio.fuzz.documents import (
     CLUSTER_CARD,
@@ -143,11 +144,12 @@ class _Documents(TargetMachine):
         held = self.model.held
         self.offer(attrs.evolve(held, variant="signature") if not held.variant else held, by)
 
-    @rule(by=st.sampled_from(_BY), number=st.integers(0, 200), base=st.sampled_from(_BASES))
-    def offer_wrong(self, by: str, number: int, base: str) -> None:
-        """A new document with one thing wrong."""
+    @rule(by=st.sampled_from(_BY), number=st.integers(0, 200), more=st.integers(0, 3), base=st.sampled_from(_BASES))
+    def offer_wrong(self, by: str, number: int, more: int, base: str) -> None:
+        """A new document with one thing wrong, then with the next, and so on."""
         names = wrongs(self.kind)
-        self.offer(Plan(self.kind, self.model.epoch(base, 1), wrong=names[number % len(names)]), by)
+        for one in range(number, number + more + 1):
+            self.offer(Plan(self.kind, self.model.epoch(base, 1), wrong=names[one % len(names)]), by)
 
     @rule(
         by=st.sampled_from(_BY),
@@ -263,9 +265,9 @@ class CardMachine(_Documents):
         self.held = self.verified(plan)
         assert self._load(plan, override=False) == self.held
 
-    def verified(self, plan: Plan) -> VerifiedClusterCard:
+    def verified(self, plan: Plan, cluster_id: bytes | None = None) -> VerifiedClusterCard:
         """The card of a plan. Raises DecodeError, IdentityError."""
-        found = verify_cluster_card(decode(ClusterCard, plan.encoded))
+        found = verify_cluster_card(decode(ClusterCard, plan.encoded), cluster_id=cluster_id)
         _check_verified(plan, found)
         return found
 
@@ -279,8 +281,11 @@ class CardMachine(_Documents):
         highest = self.model.highest
         if by == "peer":
             expected, verdict = self.model.verdict(plan, False), "nothing"
-            with self._judged(plan) as judged:
-                if cluster_card_replaces(self.held, self.verified(plan), highest=highest):
+            known = plan.epoch % 2 == 0  # whether the verifier knows which cluster it has to be
+            with self._judged(plan, is_known=known) as judged:
+                offered = self.verified(plan, self.held.cluster_id if known else None)
+                assert not (known and plan.authority), "a card of another cluster was verified [RO-26]"
+                if cluster_card_replaces(self.held, offered, highest=highest):
                     verdict = "adopted"
             verdict = judged[0] if judged else verdict
         elif plan.authority != self.model.held.authority:
@@ -300,7 +305,7 @@ class CardMachine(_Documents):
         assert verdict == expected, f"{plan} by {by}: {verdict}, not {expected}"
 
     @contextlib.contextmanager
-    def _judged(self, plan: Plan) -> Iterator[list[str]]:
+    def _judged(self, plan: Plan, *, is_known: bool = False) -> Iterator[list[str]]:
         """What an exception says of a card."""
         judged: list[str] = []
         try:
@@ -310,7 +315,7 @@ class CardMachine(_Documents):
         except (DecodeError, IdentityError) as exc:
             judged.append("refused")
             if isinstance(exc, InvalidRoster):
-                _check_refusal(plan, exc)
+                _check_refusal(plan, exc, is_known=is_known)
 
     @invariant()
     def the_store_has_it(self) -> None:
@@ -474,14 +479,7 @@ class AdoptionMachine(_Documents):
     @rule()
     def meet_many_conflicts(self) -> None:
         """A peer makes as many conflicts as it likes: they are not all remembered."""
-        log_level = self.log.level
-        self.log.setLevel(logging.CRITICAL)
-        for number in range(1000):
-            self._report(0, 1, number.to_bytes(32, "big"))
-        self.log.setLevel(log_level)
-        left = len(self.rosters.conflicts._reported)
-        assert left < 1000, f"{left} conflicts are remembered"
-        self.restart()
+        check_many_conflicts()
 
     def _report(self, peer: int, epoch: int, digest: bytes) -> None:
         node = test_identity(peer)
@@ -510,6 +508,20 @@ class AdoptionMachine(_Documents):
         super().teardown()
 
 
+@functools.cache  # once in a process is enough
+def check_many_conflicts() -> None:
+    """What is kept of conflicts is bounded."""
+    conflicts, node = Conflicts(), test_identity(0)
+    logging.disable()
+    try:
+        for number in range(1000):
+            conflicts.report(node.node_id, node.name, 1, number.to_bytes(32, "big"))
+    finally:
+        logging.disable(logging.NOTSET)
+    left = len(conflicts._reported)
+    assert left < 1000, f"{left} conflicts are remembered"
+
+
 def _directory() -> Path:
     """For files that are written durably, and not to be kept: in memory, where there is such a place."""
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the directory in it
@@ -530,11 +542,13 @@ MACHINES: Sequence[MachineInfo] = (
         "a client goes by the newest cluster card that it has seen, over restarts",
         CardMachine,
         drivers=("sansio",),
+        share=0.5,
     ),
     MachineInfo(
         "adoption",
         "what a node has in force, and stored, is what links and operator have brought",
         AdoptionMachine,
         drivers=("sansio",),
+        share=0.5,
     ),
 )

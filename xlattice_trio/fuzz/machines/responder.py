@@ -26,18 +26,19 @@ from xlattice_trio.fuzz.cast import make_cast
 from xlattice_trio.fuzz.confirms import BEHIND, CONFIRMS, OTHERS, right_confirm
 from xlattice_trio.fuzz.hellos import HELLOS, INITIATORS, Comer, Scene, comer, following, pick
 from xlattice_trio.fuzz.oracle import (
-    DEADLINE,
+    REPLY_SIZE,
     body_refusal,
     body_values,
     check_forgotten,
     check_not_established,
+    check_refusal_forgets,
     check_silence,
     first_refusal,
     pieces,
 )
 from xlattice_trio.fuzz.registry import MachineInfo
 from xlattice_trio.fuzz.responder_model import Line, ResponderModel, Stand
-from xlattice_trio.fuzz.rosters import encryption_key, first_listing, roster_of
+from xlattice_trio.fuzz.rosters import LAST_KEY, encryption_key, first_listing, roster_of
 from xlattice_trio.fuzz.target import Can
 from xlattice_trio.handshake.outcome import Port, Side
 from xlattice_trio.handshake.replay import ReplayCache
@@ -227,7 +228,7 @@ class ResponderMachine(ResponderModel):
         if frame[: len(right)] == right or len(frame) < 4:
             return
         length = int.from_bytes(frame[1:4], "big")
-        if frame[0] != 1 or length not in self.lengths():
+        if frame[0] != 1 or length not in self.lengths(self.stand):
             reason = R.FRAME_HEADER
         elif len(frame) < 4 + length:
             line = self.open()
@@ -293,7 +294,8 @@ class ResponderMachine(ResponderModel):
         if where == "other port" and self.can(Can.ROSTER):
             other = Port.CLUSTER if line.port is Port.CLIENT else Port.CLIENT
             scene = attrs.evolve(self.scene("stranger", port=other), comer=line.comer, service=line.service)
-            self.offer(line.frame, scene, R.MAC, another=True)
+            is_due = len(line.frame) - 4 in self.lengths(self.stand)
+            self.offer(line.frame, scene, R.MAC if is_due else R.FRAME_HEADER, another=True)
         else:
             self.say_again(line, sizes)
 
@@ -387,10 +389,11 @@ class ResponderMachine(ResponderModel):
         self.clock += seconds
         for line in list(self.lines):
             age = self.clock - line.opened_at
-            if line.state == "OPEN" or age < DEADLINE - 0.01:
+            if line.state == "OPEN" or age < self.deadline - 0.01:
                 check_silence(line.wire, closed=False)
-            elif age > DEADLINE + 0.01 or line.wire.closed:
-                self.refused(line, R.DEADLINE)
+            elif age > self.deadline + 0.01 or line.wire.closed:
+                is_let_in = line.comer is None or self.standing(attrs.evolve(line, ck=None), self.stand) is None
+                self.refused(line, R.DEADLINE if is_let_in else None)  # who is not may be refused for that, too
 
     @precondition(lambda self: self.can(Can.CLOCK))
     @rule(who=_WHO, number=_NUMBER, size=_SIZE, step=st.sampled_from(("Hello", "Confirm")))
@@ -407,8 +410,31 @@ class ResponderMachine(ResponderModel):
         at = 1 + size % (len(data) - 4)
         for part in (data[:at], data[at : at + 1], data[at + 1 : at + 2]):
             line.wire.send(part)
-            self.wait(4.0)
+            self.wait(self.deadline * 0.4)
         assert line.state == "IGNORED", "the deadline has passed, and the handshake goes on [HS-77]"
+
+    @precondition(lambda self: self.can(Can.BACK_PRESSURE))
+    @rule(who=_WHO, number=_NUMBER, room=st.integers(0, REPLY_SIZE - 1), fails=_EITHER)
+    def take_no_reply(self, who: str, number: int, room: int, fails: bool) -> None:
+        """HelloReply cannot be written, or not until the deadline: the handshake has failed, in silence. [HS-83]"""
+        scene = self.scene(who, number)
+        line = self.come(scene)
+        reason = self.standing(line, self.stand)
+        if fails:
+            line.wire.fail_writes()
+        else:
+            line.wire.stop_taking(room)
+        line.wire.send(line.frame)
+        if reason is None:
+            self.digests += scene.comer.role != Role.ANONYMOUS
+            line.state = "AWAIT_CONFIRM"
+            if not fails:
+                self.lines.remove(line)
+                self.wait(self.deadline)
+                self.lines.append(line)
+                line.wire.received()
+            reason = R.TRANSPORT_CLOSED if fails else R.DEADLINE
+        self.refused(line, reason)
 
     @rule(number=_NUMBER, reset=_EITHER)
     def leave_one(self, number: int, reset: bool) -> None:
@@ -433,7 +459,7 @@ class ResponderMachine(ResponderModel):
                 listing = attrs.evolve(listing, absent=held.absent ^ {somebody})
             case "access":
                 listing = attrs.evolve(listing, anyone=not held.anyone)
-            case "ck":
+            case "ck" if held.ck < LAST_KEY:
                 listing = attrs.evolve(listing, ck=held.ck + 1)
                 accepted = (listing.ck, held.ck)
                 keys = [encryption_key(self.cast, key) for key in accepted]
@@ -456,10 +482,16 @@ class ResponderMachine(ResponderModel):
         self.put_in_force(Stand(listing, accepted), keys)
 
     @precondition(lambda self: self.can(Can.ROSTER))
-    @rule(who=_WHO, number=_NUMBER, size=_SIZE_OR_ALL, back=_EITHER)
-    def change_in_between(self, who: str, number: int, size: int | None, back: bool) -> None:
+    @rule(
+        who=_WHO,
+        number=_NUMBER,
+        size=_SIZE_OR_ALL,
+        change=st.sampled_from(("who", "names", "ck")),
+        back=_EITHER,
+    )
+    def change_in_between(self, who: str, number: int, size: int | None, change: str, back: bool) -> None:
         """The initiator is removed when its Hello is half there, or answered: it is not let in, but may get the answer
-        of the former roster. [HS-22] [HS-58] [RO-56]"""
+        of the former roster. Or its name is another then, or the keys that are accepted. [HS-22] [HS-58] [RO-56]"""
         scene = self.scene(who, number)
         line = self.come(scene)
         reason = self.standing(line, self.stand)
@@ -472,19 +504,44 @@ class ResponderMachine(ResponderModel):
                 return
             self.answered(line)
         someone = scene.comer.as_
-        change = frozenset[bytes]()
-        if someone in (*self.cast.members, *self.cast.clients):
-            change = frozenset({someone.node_id.value})
-        changes = {"anyone": not self.stand.listing.anyone} if someone is None else {}
         for _ in range(1 + back):
+            if change != "who":
+                self.adopt(change, number)
+                continue
             listing = self.stand.listing
-            listing = attrs.evolve(listing, epoch=listing.epoch + 1, absent=listing.absent ^ change, **changes)
-            self.put_in_force(Stand(listing, self.stand.accepted), None)
-            changes = {"anyone": not listing.anyone} if changes else {}
+            if someone is None:
+                listing = attrs.evolve(listing, anyone=not listing.anyone)
+            elif someone in (*self.cast.members, *self.cast.clients):
+                listing = attrs.evolve(listing, absent=listing.absent ^ {someone.node_id.value})
+            self.put_in_force(Stand(attrs.evolve(listing, epoch=listing.epoch + 1), self.stand.accepted), None)
         if line.unsent:
             self.finish_hello(line)
         if line.state == "AWAIT_CONFIRM" and line.peer is not None:
             self.confirm(line)
+
+    @precondition(lambda self: self.can(Can.ROSTER))
+    @rule(who=_WHO, number=_NUMBER, size=_SIZE)
+    def mix_rosters(self, who: str, number: int, size: int) -> None:
+        """A Hello is begun for a key that will be accepted, by somebody who will not be admitted then: neither the
+        roster before nor the one behind lets it in. [HS-22]"""
+        held = self.stand.listing
+        key = held.ck + 2 - held.ck % 2  # as large as the first one
+        if key > LAST_KEY:
+            return
+        scene = self.scene(who, number)
+        scene = attrs.evolve(scene, to=attrs.evolve(scene.to, ck=encryption_key(self.cast, key).public_key()))
+        line = self.come(scene)
+        first, line.unsent = pieces(line.frame, [size])
+        line.wire.send(first)
+        check_silence(line.wire, closed=False)
+        listing = attrs.evolve(held, epoch=held.epoch + 1, ck=key)
+        if scene.comer.node_id is None:
+            listing = attrs.evolve(listing, anyone=False)
+        else:
+            listing = attrs.evolve(listing, absent=held.absent | {scene.comer.node_id})
+        accepted = (key, held.ck)
+        self.put_in_force(Stand(listing, accepted), [encryption_key(self.cast, one) for one in accepted])
+        self.finish_hello(line)
 
     # ---- the state table ----
 
@@ -551,6 +608,33 @@ class ResponderMachine(ResponderModel):
         assert core.state == ("ESTABLISHED" if due is None else "IGNORED"), f"{core.state} behind Confirm [HS-79]"
         if due is not None:
             check_forgotten(core)
+        elif change == "names" and who.as_ is not None:
+            assert core.established is not None
+            assert core.established.initiator is not None
+            name = core.established.initiator.name
+            assert name == f"{who.as_.card.name}-1", f"{name} is established, whose card is another one now [SV-12]"
+
+    @precondition(lambda self: self.can(Can.STATE))
+    @rule(what=st.sampled_from(sorted(HELLOS)), more=st.integers(0, 5), number=_NUMBER)
+    def refuse_in_the_core(self, what: str, more: int, number: int) -> None:
+        """A refusal holds no secret, nor does the core that has raised it. [HS-10]"""
+        if self.cast.roster is None or self.cast.responder is None:
+            return
+        roster, key = self.cast.roster, AcceptedKey.of(self.cast.responder.ck_priv)
+        who = "lower" if self.port is Port.CLUSTER else "client"
+        scene = attrs.evolve(self.scene(who), to=self.cast.destination(self.port))
+        for name in following(sorted(HELLOS), what, more):
+            wrong = HELLOS[name]
+            if wrong.port not in (None, self.port) or wrong.reason is None:
+                continue
+            welcome = Welcome(self.port, self.cast.card.node_id, lambda: roster, lambda: [key], ReplayCache())
+            core = Responder(welcome, draw=Draws("core"), randomised=REMEMBERED)
+            try:
+                core.receive_data(wrong.make(scene, number))
+            except HandshakeRefused as exc:
+                check_refusal_forgets(exc)
+            if core.state == "IGNORED":
+                check_forgotten(core, scene.whole.key1)
 
     def bring(self, core: Responder, state: str) -> None:
         """A core of its own, in this state."""
