@@ -19,7 +19,7 @@ from xlattice_trio.fuzz.score import BASELINE, Hunt, Score, Turn, hunt, summary,
 from xlattice_trio.speccheck.tables import find_directory
 
 ROOT = Path(__file__).parents[1]
-FAULTS = read_faults(ROOT / FILE)
+FAULTS = [*read_faults(ROOT / FILE), *read_faults(ROOT / "fuzz" / "faults-of-others.toml")]
 
 EXCHANGE = Turn("tests.machines:EXCHANGE", "sansio")
 SILENCE = Turn("tests.machines:SILENCE", "sansio")
