@@ -227,7 +227,6 @@ def test_the_machine_of_the_readme_runs_and_finds_that_there_is_no_note(monkeypa
     (code,) = (code for code in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "class Note" in code)
     module = types.ModuleType("readme_note")
     exec(code, module.__dict__)
-    module.INFO = module.MACHINES[0]  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "readme_note", module)
     job = Job(machine="readme_note:INFO", driver="sansio", seed=1, examples=50, seconds=60.0, shrink=10.0)
     failure = batch.run(job).failure
