@@ -12,6 +12,7 @@ What has to happen is interpreted from the specification's tables, as in `sessio
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -234,6 +235,12 @@ _WORDS: dict[str, Callable[[Any], object]] = {
     "it leaves": lambda link: link.node_ends("REPLACED"),
     "Bye comes": lambda link: link.peer_says_bye(),
 }
+# Every order of three of what a link can begin with.
+_ORDERS = tuple(
+    itertools.permutations(
+        ("its offer is written", "an offer comes", "a request comes", "a transfer comes", "it asks", "it adopts"), 3
+    )
+)
 
 
 class LinkMachine(TargetMachine):
@@ -352,6 +359,21 @@ class LinkMachine(TargetMachine):
         self.begin(number, exchanged)
         for word in words:
             _WORDS[word](self)
+            self.holds()
+
+    @rule(number=st.integers(0, len(_PLANS) - 1), first=st.integers(0, len(_ORDERS) - 1))
+    def begin_in_other_orders(self, number: int, first: int) -> None:
+        """Links that begin with the same words in one order, the next, and so on: what is right in one is not in the
+        other."""
+        for words in itertools.islice(itertools.cycle(_ORDERS), first, first + 20):
+            self.begin_with(number, list(words), False)
+
+    @rule(number=st.integers(0, len(_PLANS) - 1), asked=st.booleans())
+    def err_in_each_way(self, number: int, asked: bool) -> None:
+        """Each message that no link has, on a link of its own."""
+        for wrong in range(len(_BAD)):
+            self.begin(number, True)
+            self.peer_errs(wrong, asked)
             self.holds()
 
     @rule(
