@@ -113,6 +113,7 @@ class _Link:
     to_write: _Signal = attrs.Factory(_Signal)  # for the writer: there may be something
     to_end: _Signal = attrs.Factory(_Signal)  # for the first task: the link may have ended, or its deadline changed
     has_parted: trio.Event = attrs.Factory(trio.Event)  # its Bye is written, or nothing more is
+    refusal: SendError | None = None  # the Error that ends a session whose link has ended with the peer's Bye
     is_over: bool = False  # the machines know that it ends
     conflicted: bool = False
     cause: BaseException | str = "the peer said Bye"  # of its end, for the log
@@ -289,6 +290,8 @@ class Links:
             await link.stream.close_with_error(exchange.ending.code, exchange.ending.text)
         elif exchange.ending is None:
             await link.has_parted.wait()
+            if link.refusal is not None:  # [RO-55]
+                await link.stream.close_with_error(link.refusal.code, link.refusal.text)
             await link.stream.aclose()
 
     async def _write(self, link: _Link) -> None:
@@ -538,11 +541,17 @@ class Links:
         """The roster in force does not admit the link, or this node no longer belongs to it. [RO-55]"""
         member = self._rosters.roster.members.get(link.peer.node_id)
         admitted = member is not None and member.card.card.sk == link.peer.member.card.card.sk
-        if admitted and not link.is_dialled:  # R is the one that is gone [LK-56]
-            link.cause = "this node is no longer a member"
-            link.exchange.end(ErrorCode.SHUTTING_DOWN, "this node is no longer a member")
+        is_gone = admitted and not link.is_dialled  # R is the one that is gone [LK-56]
+        text = "this node is no longer a member" if is_gone else "the new roster does not admit it"
+        if link.exchange.state is MessagesState.ENDED:  # the peer has said Bye, and our own may have to wait
+            code = ErrorCode.SHUTTING_DOWN if is_gone else ErrorCode.NOT_AUTHORIZED
+            link.refusal = SendError(code, text)
+            link.has_parted.set()
+            return
+        link.cause = text
+        if is_gone:
+            link.exchange.end(ErrorCode.SHUTTING_DOWN, text)
         else:
-            link.cause = "the new roster does not admit it"
             link.exchange.refused()
         self._noticed(link)
 

@@ -297,10 +297,7 @@ class MembersModel(TargetMachine):
             peer = peer_of(stream)
             dialled = stream.established.side is Side.INITIATOR
             assert dialled == (number < peer), f"of {number} and {peer} the wrong one has dialled [LK-1]"
-            patience = limit("ERROR_LINGER")
-            if peer == self.rogue.number and any(link.is_parting for link in self.rogue.links_with(number)):
-                patience = limit("WRITE_DEADLINE") + limit("BYE_LINGER")  # it has said Bye, and takes none
-            if since > patience + 1 and not self.names_both(number, peer):
+            if since > limit("ERROR_LINGER") + 1 and not self.names_both(number, peer):
                 assert stream._over.is_set(), (
                     f"{number} has a session with {peer}, {since:g} s after it adopted epoch {node.epoch}, which is "
                     "without one of them [RO-55] [RO-58]"
