@@ -212,7 +212,10 @@ def test_every_machine_of_the_package_is_found_by_its_name() -> None:
     assert all(find_machine(name).name == name for name in machines())
 
 
-@pytest.mark.parametrize("name", ["nothing", "tests.machines:NOTHING", "tests.nothing:SILENCE"])
+@pytest.mark.parametrize(
+    "name",
+    ["nothing", "tests.machines:NOTHING", "tests.nothing:SILENCE", "xlattice_trio.fuzz.machines.writes:MACHINES"],
+)
 def test_a_machine_that_is_not_there_is_a_usage_error(name: str) -> None:
     with pytest.raises(UsageError):
         find_machine(name)

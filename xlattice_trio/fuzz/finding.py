@@ -66,7 +66,8 @@ def machine(name: str, driver: str, live: dict[str, str] | None = None) -> Targe
 def keep(found: Found, directory: Path) -> list[Path]:
     """Write a finding into a directory: the test, and a vector candidate if there can be one. Raises OSError."""
     source = test_of(found)
-    name = f"test_{re.sub('[^a-z0-9]+', '_', found.job.machine.lower()).strip('_')}_{digest_of(found.failure)}"
+    by = re.sub("[^a-z0-9]+", "_", f"{found.job.machine} {found.job.driver}".lower()).strip("_")
+    name = f"test_{by}_{digest_of(found.failure)}"
     path = directory / f"{name}.py"
     story, candidate = story_of(source)
     directory.mkdir(parents=True, exist_ok=True)

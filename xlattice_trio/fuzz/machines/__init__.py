@@ -31,8 +31,12 @@ def find_machine(name: str) -> "MachineInfo":
         if name not in machines():
             raise UsageError(f"there is no machine {name!r}: there are {', '.join(machines())}, and module:NAME")
         return machines()[name]
+    from xlattice_trio.fuzz.registry import MachineInfo  # which imports the machines' base, in this package
+
     try:
-        info: MachineInfo = getattr(importlib.import_module(module), attribute)
+        info = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError) as exc:
         raise UsageError(f"there is no machine {name!r}: {exc}") from exc
+    if not isinstance(info, MachineInfo):
+        raise UsageError(f"{name} is a {type(info).__name__}: the name of a MachineInfo is expected")
     return info
