@@ -61,7 +61,7 @@ STORIES: dict[str, dict[str, Any]] = {
         "reads": (True, False),
         "ends": (True, False),
     },
-    "fail_a_keepalive": {"side": Side, "room": (0, 20), "breaks": (True, False)},
+    "fail_a_keepalive": {"side": Side, "room": (0, 20), "breaks": (True, False), "reads": (True, False)},
     "keep_alive_behind_a_write": {"side": Side, "size": (1, 200_000), "room": (0, 20)},
 }
 

@@ -344,12 +344,16 @@ class _End:
         session = self._session
         if session is None or self._closed or self._parting or not session.can_send_data:
             return Outcome.REFUSED
-        if self._broken:  # the write fails, and what has arrived before that is read
-            self._reading = True
-            self._pump()
+        if self._broken:
+            self._fail_write()
             return Outcome.REFUSED
         self._write(seal(session))
         return Outcome.DONE
+
+    def _fail_write(self) -> None:
+        """A write fails, and what has arrived before that is read."""
+        self._reading = True
+        self._pump()
 
     def send_data(self, data: bytes) -> Outcome:
         for start in range(0, len(data), RECORD_PAYLOAD_MAX):
@@ -451,6 +455,8 @@ class _End:
             self._failed(session.silence_passed(now))
         elif session is not None and session.keepalive_at() <= now:
             self._write(session.send_keepalive(now))
+            if self._broken:
+                self._fail_write()
 
 
 class _Application:

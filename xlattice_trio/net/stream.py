@@ -163,7 +163,8 @@ class SecureStream(trio.abc.HalfCloseableStream):
         """Send KeepAlive whenever nothing else was sent for `keepalive` seconds; returns when nothing more is sent.
 
         For a task of the owner's; returns at once if the session has no keepalives. A transport that breaks here is
-        reported by the next call that uses the stream.
+        reported by the next call that uses the stream; if nobody receives, what has arrived is read here, for up to a
+        second, and the session is ended.
         """
         while self._cut_off is None:
             due = self._connection.keepalive_at()
@@ -175,10 +176,9 @@ class SecureStream(trio.abc.HalfCloseableStream):
             async with self._send_lock:
                 now = trio.current_time()
                 if self._cut_off is None and self._connection.keepalive_at() <= now:
-                    try:
+                    with suppress(trio.BrokenResourceError):
                         await self._write(self._connection.send_keepalive(now))
-                    except trio.BrokenResourceError:
-                        return
+        await self._explain()
 
     @asynccontextmanager
     async def _sending(self) -> AsyncIterator[None]:

@@ -314,11 +314,14 @@ class WritesMachine(TargetMachine):
         told = self.application.told()
         assert told == expected, f"the application was told {told}, not {expected} [SE-59] [SE-65] [SE-66] [SE-68]"
 
-    @rule(side=_SIDES, room=_ROOM, breaks=st.booleans())
-    def fail_a_keepalive(self, side: Side, room: int, breaks: bool) -> None:
-        """A KeepAlive is not written whole: that ends the session as any other write does. [SE-70] [SE-83]"""
+    @rule(side=_SIDES, room=_ROOM, breaks=st.booleans(), reads=st.booleans())
+    def fail_a_keepalive(self, side: Side, room: int, breaks: bool, reads: bool) -> None:
+        """A KeepAlive is not written whole: that ends the session as any other write does, whether anybody reads or
+        not. [SE-70] [SE-83]"""
         keepalive = 3_600_000 if not breaks else 1000
         self.begin(side, keepalive)
+        if not reads:
+            self.application.stop_reading()
         if breaks:
             self.wire.fail_writes()
             self.wait(keepalive / 1000)
