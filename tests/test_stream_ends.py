@@ -300,6 +300,23 @@ async def test_a_violation_is_answered_with_error_and_the_connection_closed(auto
     assert trio.current_time() - began == limits.ERROR_LINGER
 
 
+@pytest.mark.spec("SE-68", "SE-83")
+async def test_who_waits_for_the_end_waits_for_whoever_reads_behind_a_failed_keepalive(
+    autojump_clock: MockClock,
+) -> None:
+    stream, peer = stream_and_peer(keepalive=1000)
+    peer.send(BYE)
+    assert await stream.receive_some() == b""
+    peer.stop_reading()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stream.keep_alive)
+        await trio.sleep(1.5)  # the KeepAlive has failed, and its task reads
+        assert not peer.is_closed_on
+        assert await stream.wait_closed()
+    assert trio.current_time() == 2.0
+    assert peer.is_closed_on
+
+
 @pytest.mark.spec("SE-57")
 async def test_a_malformed_error_ends_without_an_answer() -> None:
     stream, peer = stream_and_peer()

@@ -302,6 +302,8 @@ class SecureStream(trio.abc.HalfCloseableStream):
         True when the connection has ended and nothing more can be sent; False if we said Bye before that. Raises
         trio.BrokenResourceError from PeerReported for the peer's Error, and as `receive_some` does for all else.
         """
+        while self._explaining:
+            await self._receiver_gone.wait()
         if self._receiver is not None:
             raise trio.BusyResourceError("another task is receiving on this stream")
         if self._closed:
