@@ -4,17 +4,10 @@ A `Node` is what `node` makes of `cluster.links` and `cluster.rosters`: the clus
 (`net.dial`), the roster in force and its store, all tasks as they are there; only the sockets are those of a `Network`,
 and the keys have no files. A `Cluster` can cut, delay and break what lies between two of them, stop them in three ways
 and start them anew. Nothing here judges what they do.
-
-Threads do not run the same way twice, and the clock here does not wait for them. So `trio.to_thread.run_sync` is
-another one for as long as a cluster lives: what was to be done in a thread takes `work` seconds of the clock here, and
-is then done at once. The node's code is as it is.
 """
 
-import logging
 import math
 import random
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -39,6 +32,7 @@ from xlattice_trio.fuzz.cluster_cast import (
     peer_of,
 )
 from xlattice_trio.fuzz.rogue import Rogue
+from xlattice_trio.fuzz.standins import StandIns
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.handshake.replay import ReplayCache
 from xlattice_trio.handshake.responder import Welcome
@@ -54,7 +48,6 @@ from xlattice_trio.testing.network import MemoryConnection, Network
 
 STOPS = ("stops", "crashes", "vanishes")
 _BUFFER = 4096  # bytes that a direction of a connection holds: less than a roster
-_LOG = logging.getLogger("xlattice_trio")
 
 # ---- one member --------------------------------------------------------------
 
@@ -249,18 +242,12 @@ class Cluster:
         self.network = Network(buffer=_BUFFER)
         self.luck = luck
         self._driver = driver
-        self._directory = _directory()
-        self._work = work
-        self._hurry = trio.Event()
-        self._run_sync, trio.to_thread.run_sync = trio.to_thread.run_sync, self._run_here  # type: ignore[assignment]
-        self._log = logging.NullHandler()
-        _LOG.addHandler(self._log)  # conflicts are reported, many of them
-        self._propagates, _LOG.propagate = _LOG.propagate, False
+        self._stand_ins = StandIns(work)
         self.rogue = Rogue(self.network, rogue, way)
         driver.start(self.rogue.run)
         self.nodes: dict[int, Node] = {}
         for number in reversed([number for number in range(COUNT) if number != rogue]):  # nobody is dialled in vain
-            node = self.nodes[number] = Node(self, number, self._directory / str(number))
+            node = self.nodes[number] = Node(self, number, self._stand_ins.directory / str(number))
             node.directory.mkdir(mode=0o700)
             save_held_roster(node.directory, first_roster(), 1)
             self.start(number)
@@ -319,31 +306,10 @@ class Cluster:
 
         self._driver.run(do)
 
-    # ---- instead of threads ----
-
-    async def _run_here(
-        self, function: Callable[..., Any], *args: Any, abandon_on_cancel: bool = False, **_: Any
-    ) -> Any:
-        with trio.CancelScope(shield=not abandon_on_cancel):
-            await trio.lowlevel.checkpoint()
-            with trio.move_on_after(self._work):
-                await self._hurry.wait()
-        return function(*args)
-
     def close(self) -> None:
         """Threads are threads again, and the files are gone."""
-        self._work = 0.0
         try:
             with suppress(UsageError):  # the target has crashed
-                self._do(self._hurry.set)
+                self._do(self._stand_ins.hurry.set)
         finally:
-            trio.to_thread.run_sync = self._run_sync
-            _LOG.removeHandler(self._log)
-            _LOG.propagate = self._propagates
-            shutil.rmtree(self._directory, ignore_errors=True)
-
-
-def _directory() -> Path:
-    """For files that are written durably, and not to be kept: in memory, where there is such a place."""
-    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes the directory in it
-    return Path(tempfile.mkdtemp(prefix="xlattice-fuzz-", dir=memory if memory.is_dir() else None))
+            self._stand_ins.close()
