@@ -62,12 +62,21 @@ STORIES: dict[str, dict[str, Any]] = {
         "ends": (True, False),
     },
     "fail_a_keepalive": {"side": Side, "room": (0, 20), "breaks": (True, False), "reads": (True, False)},
+    "hold_back_reading": {
+        "side": Side,
+        "keepalive": (1000, 15_000),
+        "waited": (0.0, 2.5),
+        "held": (1.0, 100.0),
+        "said": (True, False),
+    },
     "keep_alive_behind_a_write": {"side": Side, "size": (1, 200_000), "room": (0, 20)},
 }
 
 
 @pytest.mark.parametrize("story", STORIES)
-@pytest.mark.spec("SE-17", "SE-18", "SE-47", "SE-52", "SE-63", "SE-68", "SE-70", "SE-80", "SE-83", "SE-84")
+@pytest.mark.spec(
+    "SE-17", "SE-18", "SE-36", "SE-37", "SE-47", "SE-52", "SE-63", "SE-68", "SE-70", "SE-80", "SE-83", "SE-84"
+)
 def test_every_story_ends_well(story: str) -> None:
     told(story, **STORIES[story])
 

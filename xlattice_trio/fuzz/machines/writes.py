@@ -227,7 +227,7 @@ class WritesMachine(TargetMachine):
         left = limit("LINGER_BYTES")
         while left:
             assert not self.wire.closed, f"closed {left} bytes before it is due [SE-52]"
-            much = min(left, 65_536)
+            much = 1 if left == 1 else min(left, 65_536) - (left == 65_536)  # the last byte comes alone
             self.wire.send(self.peer.record(DATA, bytes(much)))
             left -= much
         assert self.wire.closed, "not closed behind all that an application that has closed waits for [SE-52]"
@@ -333,6 +333,35 @@ class WritesMachine(TargetMachine):
         self.wait(keepalive / 1000)
         self.closes_after(limit("WRITE_DEADLINE"), "for a KeepAlive that nobody takes [SE-70]")
         self.told(GotFailure("WriteStalled"))
+
+    @rule(
+        side=_SIDES,
+        keepalive=st.sampled_from((1000, 15_000)),
+        waited=st.sampled_from((0.0, 1.0, 2.5)),
+        held=st.sampled_from((1.0, 100.0)),
+        said=st.booleans(),
+    )
+    def hold_back_reading(self, side: Side, keepalive: int, waited: float, held: float, said: bool) -> None:
+        """While the application does not read, the peer's silence does not count. [SE-36] [SE-37]"""
+        self.begin(side, keepalive)
+        self.say("data")
+        self.told(GotData(b"some data"))
+        silence = keepalive / 1000 * limit("KEEPALIVE_INTERVALS")
+        self.wait(waited)
+        self.application.stop_reading()
+        self.wait(held)
+        assert not self.wire.closed, "the peer's silence counts while the application does not read [SE-36]"
+        if said:
+            self.say("data")
+            waited = 0.0
+        self.application.read_again()
+        self.told(*([GotData(b"some data")] if said else []))
+        self.wait(silence - waited - _TICK)
+        assert not any(type_ == ERROR for type_, _ in self.take()), "silence ends the session too early [SE-36]"
+        self.wait(_TICK)
+        records = self.take()
+        assert records, "the peer's silence does not end the session [SE-37]"
+        assert records[-1][0] == ERROR, f"a record of type {records[-1][0]} where silence was too long [SE-37]"
 
     @rule(side=_SIDES, size=_SIZE, room=_ROOM)
     def keep_alive_behind_a_write(self, side: Side, size: int, room: int) -> None:
