@@ -9,7 +9,7 @@ in a thread at a time: one `Memory` is used after the other, and none inside of 
 import itertools
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from xlattice_trio.crypto import RSAPrivateKey
 from xlattice_trio.errors import ErrorCode, HandshakeRefused, RefusalReason, UsageError, XLatticeError
 from xlattice_trio.fuzz.cast import Cast, make_cast
+from xlattice_trio.fuzz.memory_node import MemoryNode
 from xlattice_trio.fuzz.memory_port import Ports
 from xlattice_trio.fuzz.sansio import Book, Member
 from xlattice_trio.fuzz.target import Can, GotData, GotEnd, GotFailure, Outcome, Remembered, TargetCrashed, Told
@@ -27,6 +28,7 @@ from xlattice_trio.handshake.initiator import Intent
 from xlattice_trio.handshake.outcome import Established, Port, Side
 from xlattice_trio.handshake.responder import Responder, Welcome
 from xlattice_trio.handshake.transitions import InitiatorState
+from xlattice_trio.identity.keys import LocalIdentity
 from xlattice_trio.limits import HANDSHAKE_DEADLINE
 from xlattice_trio.net.dial import initiate
 from xlattice_trio.net.listen import Handshakes, PortLimits, respond
@@ -546,6 +548,18 @@ class Memory:
         """
         member = self._member(make_cast() if cast is None else cast)
         return Ports(self._guest, member, limits=limits, deadline=deadline, check_source=check_source, grace=grace)
+
+    def node(
+        self,
+        identity: LocalIdentity,
+        roster: VerifiedRoster,
+        *,
+        host: Callable[[], str],
+        few: frozenset[str],
+        config: Mapping[str, Any],
+    ) -> MemoryNode:
+        """A whole member, which no other driver has. See there."""
+        return MemoryNode(self._guest, identity, roster, host=host, few=few, config=config)
 
     def pass_time(self, seconds: float) -> None:
         self._guest.call_async(partial(pass_time, self._guest.clock, seconds))

@@ -74,6 +74,19 @@ class PortWire:
         """Of what the target writes, so many bytes are taken, then it waits."""
         self._from_target.capacity = len(self._from_target) + room
 
+    def take_again(self) -> None:
+        """Whatever the target writes is taken."""
+
+        def take() -> None:
+            self._from_target.capacity = math.inf
+
+        self._guest.call(take)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that came and are not received yet."""
+        return len(self._from_target)
+
 
 @attrs.frozen
 class _Gone:

@@ -13,7 +13,7 @@ from xlattice_trio.errors import UsageError
 if TYPE_CHECKING:
     from xlattice_trio.fuzz.registry import MachineInfo
 
-_MODULES = ("initiator", "responder", "middle", "session", "writes", "ports", "replacement", "links", "members")
+_MODULES = ("initiator", "responder", "middle", "session", "writes", "ports", "replacement", "links", "members", "node")
 
 
 @functools.cache
