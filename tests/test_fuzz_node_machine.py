@@ -96,7 +96,7 @@ def test_a_member_lives_through_everything(check_source: bool) -> None:
 
 def test_a_batch_can_be_had_again() -> None:
     results = [
-        run_batch(Job(machine=NAME, driver="memory", seed=5, examples=4, seconds=60.0, processor_time=True))
+        run_batch(Job(machine=NAME, driver="memory", seed=5, examples=2, seconds=60.0, processor_time=True))
         for _ in range(2)
     ]
     assert [(result.failure, result.reached) for result in results] == [(None, results[0].reached)] * 2

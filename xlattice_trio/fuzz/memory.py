@@ -20,6 +20,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from xlattice_trio.crypto import RSAPrivateKey
 from xlattice_trio.errors import ErrorCode, HandshakeRefused, RefusalReason, UsageError, XLatticeError
 from xlattice_trio.fuzz.cast import Cast, make_cast
+from xlattice_trio.fuzz.memory_client import MemoryClient
 from xlattice_trio.fuzz.memory_node import MemoryNode
 from xlattice_trio.fuzz.memory_port import Ports
 from xlattice_trio.fuzz.sansio import Book, Member
@@ -560,6 +561,10 @@ class Memory:
     ) -> MemoryNode:
         """A whole member, which no other driver has. See there."""
         return MemoryNode(self._guest, identity, roster, host=host, few=few, config=config)
+
+    def client(self) -> MemoryClient:
+        """What dials a cluster's members, which no other driver has."""
+        return MemoryClient(self._guest)
 
     def pass_time(self, seconds: float) -> None:
         self._guest.call_async(partial(pass_time, self._guest.clock, seconds))

@@ -13,7 +13,19 @@ from xlattice_trio.errors import UsageError
 if TYPE_CHECKING:
     from xlattice_trio.fuzz.registry import MachineInfo
 
-_MODULES = ("initiator", "responder", "middle", "session", "writes", "ports", "replacement", "links", "members", "node")
+_MODULES = (
+    "initiator",
+    "responder",
+    "middle",
+    "session",
+    "writes",
+    "ports",
+    "replacement",
+    "links",
+    "members",
+    "node",
+    "clients",
+)
 
 
 @functools.cache
