@@ -1,5 +1,7 @@
 """The machine for a whole member: it finds nothing in this package, and finds what is put into it."""
 
+import logging
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,6 +11,7 @@ import trio
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from xlattice_trio import client
 from xlattice_trio.cluster import links, rosters
 from xlattice_trio.cluster.rosters import Rosters
 from xlattice_trio.errors import ErrorCode
@@ -17,6 +20,7 @@ from xlattice_trio.fuzz.batch import run as run_batch
 from xlattice_trio.fuzz.machines.base import with_driver
 from xlattice_trio.fuzz.machines.node import NodeMachine
 from xlattice_trio.fuzz.memory import Memory
+from xlattice_trio.fuzz.target import TargetCrashed
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.identity import keyring, storage
 from xlattice_trio.identity.keyring import KeyRing
@@ -68,7 +72,7 @@ def test_each_roster_has_its_effect(change: str, by_link: bool) -> None:
     with began() as state:
         state.link(numbers=[0, 3])
         state.bring_out_some(changes=[change, change], number=1, by_link=by_link, waits=True)
-        assert state.listing.epoch >= 1 + 2
+        assert state.node._node._rosters.roster.epoch == state.highest > 2
 
 
 @pytest.mark.parametrize("check_source", [False, True])
@@ -106,10 +110,26 @@ def test_a_batch_can_be_had_again() -> None:
 def test_everything_is_as_it_was_again() -> None:
     places = [(vars(trio.to_thread), "run_sync"), (vars(trio), "open_tcp_stream"), (vars(trio), "open_tcp_listeners")]
     places += [(vars(keyring), "time"), (vars(rosters), "time"), (vars(storage), "load_private_key_pem")]
+    places += [(vars(random), "SystemRandom"), (vars(client), "_is_local")]
     before = [owner[name] for owner, name in places]
-    with began():
+    with began() as state:
         assert not any(owner[name] is was for (owner, name), was in zip(places, before, strict=True))
+        directory = state.node.directory
     assert [owner[name] for owner, name in places] == before
+    assert logging.getLogger("xlattice_trio").propagate
+    assert not directory.parent.exists()
+
+
+def test_everything_is_as_it_was_when_a_node_does_not_start(monkeypatch: Patch) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError
+
+    before = trio.to_thread.run_sync, trio.open_tcp_listeners, random.SystemRandom
+    monkeypatch.setattr(KeyRing, "load", fails)
+    with pytest.raises(TargetCrashed), began():
+        pass
+    assert (trio.to_thread.run_sync, trio.open_tcp_listeners, random.SystemRandom) == before
+    assert logging.getLogger("xlattice_trio").propagate
 
 
 # ---- something is ------------------------------------------------------------

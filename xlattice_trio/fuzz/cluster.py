@@ -243,8 +243,15 @@ class Cluster:
         self.luck = luck
         self._driver = driver
         self._stand_ins = StandIns(work)
+        try:
+            self._begin(rogue, way)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self, rogue: int, way: str) -> None:
         self.rogue = Rogue(self.network, rogue, way)
-        driver.start(self.rogue.run)
+        self._driver.start(self.rogue.run)
         self.nodes: dict[int, Node] = {}
         for number in reversed([number for number in range(COUNT) if number != rogue]):  # nobody is dialled in vain
             node = self.nodes[number] = Node(self, number, self._stand_ins.directory / str(number))

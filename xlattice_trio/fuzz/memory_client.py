@@ -1,22 +1,24 @@
 """What dials a cluster's members, for the memory driver: `client.ClusterClient` and `client.open_member_stream`.
 
-Only the network is another: `trio.open_tcp_stream` goes by a script, in which each connection that is asked for finds
-what comes next, and is on record.
+Only the network is another, and no address is one of this machine: `trio.open_tcp_stream` goes by a script, in which
+each connection that is asked for finds what comes next, and is on record.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 import trio
 
+from xlattice_trio import client
 from xlattice_trio.fuzz.memory_port import PortWire
 from xlattice_trio.fuzz.standins import StandIns
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.testing.network import MemoryConnection, connection_pair
 
-# What comes of a connection: whether there is one, and after how many seconds.
-CONNECTS: Mapping[str, float | None] = {"nobody": None, "hangs": float("inf"), "slow": 3.0}
+# After how many seconds there is a connection; at once, if it is none of these.
+CONNECTS: Mapping[str, float] = {"hangs": math.inf, "slow": 3.0}
 
 
 @attrs.define(eq=False)
@@ -46,7 +48,7 @@ class Call:
 
 
 class MemoryClient:
-    """The dialling side, and the script of what it meets. `Memory.client` makes it; to be closed before the driver is.
+    """The dialling side, and the script of what it meets. `Memory.client` makes it; to be closed behind the driver.
 
     Connections beyond the script find nobody.
     """
@@ -56,10 +58,11 @@ class MemoryClient:
         self.attempts: list[Attempt] = []
         self._guest = guest
         self._stand_ins = StandIns()
+        self._stand_ins.replace(client, "_is_local", lambda _: False)
         self._stand_ins.replace(trio, "open_tcp_stream", self._open)
 
     def call(self, script: Sequence[str], function: Callable[[trio.Nursery], Awaitable[SecureStream]]) -> Call:
-        """Call for a stream. What it is given for its keepalives is a nursery that lives as long as the driver."""
+        """Call for a stream, in which what is read is sent back. The nursery, for keepalives, ends with it."""
         self.script, self.attempts = list(script), []
         call = Call()
 
@@ -86,7 +89,7 @@ class MemoryClient:
         attempt = Attempt(host, port, trio.current_time(), way)
         self.attempts.append(attempt)
         try:
-            await trio.sleep(CONNECTS.get(way, 0.0) or 0.0)
+            await trio.sleep(CONNECTS.get(way, 0.0))
             if way == "nobody":
                 raise ConnectionRefusedError("nobody listens there")
             theirs, ours = connection_pair()

@@ -1,7 +1,9 @@
 """A whole member, as `node.run_node` runs it, for the memory driver: ports, links, keys and rosters in their files.
 
-Only what is outside of the node is another: the network (`open_tcp_listeners`, `open_tcp_stream`), threads, the time of
-day, and that a key file is parsed once in a process. Its services say who came to them, and echo.
+`node.run_node` makes a `_Node` and runs it; so does this, and keeps it, for what a signal would do. Only what is
+outside of the node is another: the network (`open_tcp_listeners`, `open_tcp_stream`, which addresses are local),
+threads, the time of day, the chance of waits, and that a key file is parsed once in a process. Its services
+say who came to them.
 """
 
 import functools
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from xlattice_trio import crypto
+from xlattice_trio import client, crypto
 from xlattice_trio.cluster import rosters
 from xlattice_trio.crypto import RSAPrivateKey
 from xlattice_trio.fuzz.memory_port import FAIL, LEAVE, PortWire
@@ -127,9 +129,10 @@ def _services(members: frozenset[str]) -> Mapping[tuple[Port, str], Service]:
 
 
 class MemoryNode:
-    """A member. `Memory.node` makes it; to be closed before the driver is.
+    """A member. `Memory.node` makes it; to be closed behind the driver.
 
-    `few` are the names of those whom the service `few` is for; `config` are values of NodeConfig.
+    `host` is where it is, which is the only address of its machine. `few` are the names of those whom the service `few`
+    is for; `config` are values of NodeConfig.
     """
 
     def __init__(
@@ -145,8 +148,18 @@ class MemoryNode:
         self.network = Network()
         self.is_running = False
         self._guest = guest
-        self._host = host  # from where it dials
+        self._host = host
         self._stand_ins = StandIns()
+        try:
+            self._begin(identity, roster, few, config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(
+        self, identity: LocalIdentity, roster: VerifiedRoster, few: frozenset[str], config: Mapping[str, Any]
+    ) -> None:
+        self._stand_ins.replace(client, "_is_local", lambda address: str(address) == self._host())
         self._stand_ins.replace(storage, "load_private_key_pem", _parsed)
         for module in (keyring, rosters):
             self._stand_ins.replace(module, "time", _TimeOfDay)
@@ -202,14 +215,13 @@ class MemoryNode:
         """Listen there in the node's place."""
         return self._guest.call(partial(self.network.listen, host, port))
 
-    def accepted(self, listener: MemoryListener) -> list[PortWire]:
-        """The connections that have come to a listener."""
+    def accepted(self, listener: MemoryListener) -> list[tuple[str, PortWire]]:
+        """The connections that have come to a listener, and from where."""
 
-        async def accept() -> list[PortWire]:
-            return [
-                PortWire(self._guest, await listener.accept())
-                for _ in range(listener._accepted.statistics().current_buffer_used)
-            ]
+        async def accept() -> list[tuple[str, PortWire]]:
+            there = listener._accepted.statistics().current_buffer_used
+            connections = [await listener.accept() for _ in range(there)]
+            return [(one.socket.peer[0], PortWire(self._guest, one)) for one in connections]
 
         return self._guest.call_async(accept)
 
@@ -237,4 +249,4 @@ class MemoryNode:
     async def _open_stream(
         self, host: str, port: int, *, local_address: str | None = None, **_: Any
     ) -> MemoryConnection:
-        return await self.network.dial(host, port, source=local_address or self._host())
+        return await self.network.dial(host, port, source=local_address or "0.0.0.0")  # noqa: S104 - of no machine

@@ -88,6 +88,9 @@ class Line:
         return heard
 
 
+_ENDS = {"HELLO": "[HS-77]", "CONFIRM": "[HS-77]", "LEAVING": "[SE-46] [SE-47]", "PARTED": "[LK-19]"}
+
+
 def error(name: str) -> tuple[int, bytes]:
     """An Error as `Line.hear` has it."""
     return ERROR, error_codes()[name].to_bytes(2, "big")
@@ -135,12 +138,11 @@ class NodeModel(TargetMachine):
 
     def teardown(self) -> None:
         """Threads and the network are what they were."""
-        node = getattr(self, "node", None)
         try:
-            if node is not None:
-                node.close()
-        finally:
             super().teardown()
+        finally:
+            if hasattr(self, "node"):
+                self.node.close()
 
     # ---- who comes, and how ----
 
@@ -155,7 +157,7 @@ class NodeModel(TargetMachine):
             self.leave(there[0])
         wire = self.node.connect(*self.at[port], source or self.source(port, who))
         assert wire is not None, f"nobody listens on the {port.value} port, {self.at[port]} [HS-81] [RO-68] [LK-57]"
-        assert not wire.closed, f"{source or who} is closed on the {port.value} port at once [HS-72]"
+        assert not wire.closed, f"{source or who} is closed on the {port.value} port at once [HS-67] [HS-72]"
         line = Line(wire, port, self.clock + self.deadline, who)
         self.lines.append(line)
         return line
@@ -199,9 +201,9 @@ class NodeModel(TargetMachine):
         assert line.peer is not None, "the HelloReply does not open [HS-42]"
         assert opened is not None, "the HelloReply does not open [HS-42]"
         line.keepalive = 15_000 if line.is_link else self.keepalive
-        for field, due in (("keepalive", line.keepalive), ("epoch", self.listing.epoch)):
-            found = int.from_bytes(opened.field(field), "big")
-            assert found == due, f"the HelloReply says {field} {found}, and {due} is right [HS-48] [SE-79]"
+        keepalive, epoch = (int.from_bytes(opened.field(name), "big") for name in ("keepalive", "epoch"))
+        assert keepalive == line.keepalive, f"keepalive is {keepalive}, and {line.keepalive} is right [HS-44] [SE-79]"
+        assert epoch == self.listing.epoch, f"the epoch is {epoch}, and {self.listing.epoch} in force [HS-45]"
         line.state = "CONFIRM"
         return line
 
@@ -282,7 +284,7 @@ class NodeModel(TargetMachine):
         """The node has closed it; in a handshake without a word."""
         assert line.wire.closed, f"on the {line.port.value} port, {line.who} in {line.state}: {why}"
         if line.state in ("HELLO", "CONFIRM"):
-            assert not line.wire.received(), "bytes where silence is due [HS-19]"
+            assert not line.wire.received(), "bytes where silence is due [HS-19] [HS-46] [HS-59]"
         self.lines.remove(line)
 
     def check_idle(self) -> None:
@@ -309,7 +311,7 @@ class NodeModel(TargetMachine):
             self.clock += step
             for line in list(self.lines):
                 if line.ends_at <= self.clock:
-                    self.gone(line, f"{self.clock - line.ends_at:g} s after its time is up it goes on [HS-77] [SE-52]")
+                    self.gone(line, f"{self.clock - line.ends_at:g} s too long {_ENDS[line.state]}")
                 elif line.state in ("OPEN", "PARTED") and line.keepalive and not line.is_stalled:
                     line.say((KEEPALIVE, b""))
             self.check_idle()
@@ -360,8 +362,9 @@ class NodeModel(TargetMachine):
                 admitted = listing.is_in and (line.state == "HELLO" or listing.admits(line.who))
                 if not admitted:
                     self.gone(line, f"{line.who} is not admitted any more [RO-56] [RO-58]")
-            elif line.state == "LEAVING" and line.wire.closed and not (listing.is_in and listing.admits(line.who)):
-                self.lines.remove(line)  # there is nothing left to be said on it
+            elif line.state == "LEAVING" and not (listing.is_in and listing.admits(line.who)):
+                assert line.wire.closed, f"{line.who} is not admitted any more, and its session goes on [RO-55] [RO-58]"
+                self.lines.remove(line)  # with an Error or without one: it may have said all that it had to
             elif line.state in ("OPEN", "PARTED") and not (listing.admits(line.who) and by_a_member):
                 self.refused(line, "not_authorized", "[RO-55]")
             elif line.state in ("OPEN", "PARTED") and not listing.is_in:
@@ -378,7 +381,7 @@ class NodeModel(TargetMachine):
             if port is stays:
                 continue
             left, self.at[port] = self.at[port], self.listing.where(port)
-            for place in {left, self.at[port]}:
+            for place in dict.fromkeys((left, self.at[port])):
                 wire = self.node.connect(*place, self.source(port, f"member {min(self.listing.present)}"))
                 due = self.listing.is_in and place == self.at[port]
                 assert (wire is not None) == due, (
