@@ -111,6 +111,14 @@ def test_hello_is_refused_for_what_is_wrong_with_it(what: str, port: Port) -> No
             machine.say_wrongly(what, who, number + more, 1000 * number)
 
 
+@pytest.mark.parametrize("cast", ["usual", "3072 bits", "4096 bits"])
+def test_a_length_is_refused_only_if_no_accepted_ck_has_it(cast: str) -> None:
+    machine = responder_at(Port.CLIENT, cast)
+    machine.adopt(change="ck", number=0)  # of another size, and the one before is accepted too
+    for number in range(20):
+        machine.say_wrongly("length", "client", number, 1000)
+
+
 @pytest.mark.parametrize("cast", ["listed", "short ids", "3072 bits", "4096 bits"])
 def test_hello_is_refused_for_what_is_wrong_with_it_in_every_cast(cast: str) -> None:
     for port in Port:

@@ -4,7 +4,7 @@ HELLOS says of each thing that can be wrong which requirement it tries, which ch
 it is made. What is made is deterministic, given the attacker's draws, a number and who comes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -93,6 +93,7 @@ class Scene:
     service: bytes
     dropped: RSAPrivateKey  # an encryption key that is not accepted (any more)
     kept: dict[Any, ForgedHello]
+    due: Collection[int]  # the lengths of a Hello under an accepted key
 
     def forged(self, **parts: Any) -> ForgedHello:
         """A Hello with everything right but what `parts` say."""
@@ -361,9 +362,9 @@ def _knock(s: Scene, number: int) -> bytes:
 
 
 def _lengths(s: Scene, number: int) -> bytes:
-    """A length that no Hello has, or one for a modulus of another size."""
+    """A length that no Hello has, or one for a modulus of a size that no accepted key has."""
     own = 1956 + s.k
-    others = [1956 + size for size in (256, 384, 512) if size != s.k]
+    others = [length for length in (1956 + 256, 1956 + 384, 1956 + 512) if length not in s.due]
     length = pick(number, 0, 17, 1212, own - 1, own + 1, own + 64, 0xFFFFFF, own | 1 << 16, *others)
     return bytes(length.to_bytes(3, "big"))
 

@@ -126,7 +126,7 @@ class ResponderModel(TargetMachine):
         someone = comer(port, who if who in names else names[0], self.cast)
         service = pick(number // 2, *SERVICES) if self.can(Can.APPLICATION) else "echo"
         said = b"" if someone.purpose == Purpose.LINK else service.encode()
-        return Scene(self.attacker, self.cast, port, to, someone, said, dropped, self.kept)
+        return Scene(self.attacker, self.cast, port, to, someone, said, dropped, self.kept, self.lengths(self.stand))
 
     def standing(self, line: Line, stand: Stand) -> RefusalReason | None:
         """Why somebody is not let in who does everything right; None: is let in."""
