@@ -18,7 +18,7 @@ from xlattice_trio.errors import ErrorCode
 from xlattice_trio.fuzz.batch import Job
 from xlattice_trio.fuzz.batch import run as run_batch
 from xlattice_trio.fuzz.machines.base import with_driver
-from xlattice_trio.fuzz.machines.node import NodeMachine
+from xlattice_trio.fuzz.machines.node import THEN, NodeMachine
 from xlattice_trio.fuzz.memory import Memory
 from xlattice_trio.fuzz.target import TargetCrashed
 from xlattice_trio.handshake.outcome import Port
@@ -87,9 +87,10 @@ def test_a_member_lives_through_everything(check_source: bool) -> None:
         state.fill(port=Port.CLIENT)
         state.come_from_elsewhere()
         state.ask_for_rosters(asks=2, first=[0, 3])
-        state.be_dialled(number=0, answer=False, offers=False)
-        state.be_dialled(number=0, answer=True, offers=True)
+        for number, then in enumerate(THEN):
+            state.be_dialled(number=number, then=then)
         state.move_a_member(number=4, by_link=True)
+        state.contradict(number=2)
         state.override(number=0, by_link=True, again=True)
         state.find_a_file_damaged(number=0, what=b"")
         state.find_a_place_taken(port=Port.CLUSTER, number=0, waits=True)
@@ -227,4 +228,4 @@ def short_dials(patch: Patch) -> None:
 def test_fault_is_found(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
     fault(monkeypatch)
     with pytest.raises(AssertionError):
-        run(12)
+        run(20)

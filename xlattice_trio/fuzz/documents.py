@@ -20,7 +20,7 @@ from xlattice_trio.testing.identities import KNOCK, test_authority, test_client,
 
 ROSTER, CLUSTER_CARD = "roster", "cluster-card"
 MEMBERS, CLIENTS = 3, 2  # nodes of the test identities; the ones behind them are in no document
-VARIANTS = ("", "name", "client_port", "access", "host", "card", "client", "members", "clients", "signature")
+VARIANTS = ("", "name", "client_port", "access", "host", "card", "names", "client", "members", "clients", "signature")
 LASTING = ("knock", "id_size", "cluster_port")  # what no roster may change
 
 # ---- what a document is made of ----------------------------------------------
@@ -212,6 +212,8 @@ def _vary(parts: _Parts, variant: str) -> None:
             parts.members[1] = (parts.members[1][0], b"a.example")
         case "card":
             parts.members[2][0].serial = 2
+        case "names":  # that differ in one byte are two names
+            parts.members[1][0].name, parts.members[2][0].name = "A node", "a node"
         case "client":
             parts.clients[0].serial = 2
         case "members":

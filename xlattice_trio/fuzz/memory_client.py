@@ -1,6 +1,6 @@
 """What dials a cluster's members, for the memory driver: `client.ClusterClient` and `client.open_member_stream`.
 
-Only the network is another, and no address is one of this machine: `trio.open_tcp_stream` goes by a script, in which
+Only the network is another, and every address is one of this machine: `trio.open_tcp_stream` goes by a script, in which
 each connection that is asked for finds what comes next, and is on record.
 """
 
@@ -23,11 +23,12 @@ CONNECTS: Mapping[str, float] = {"hangs": math.inf, "slow": 3.0}
 
 @attrs.define(eq=False)
 class Attempt:
-    """A connection that was asked for: where to, when, and what was to come of it. `wire` is the attacker's end, once
-    there is one; `is_over` that the caller has got it, or has given up."""
+    """A connection that was asked for: where to, from where (None: from anywhere), when, and what was to come of it.
+    `wire` is the attacker's end, once there is one; `is_over` that the caller has got it, or has given up."""
 
     host: str
     port: int
+    source: str | None
     at: float
     way: str
     wire: PortWire | None = None
@@ -58,7 +59,7 @@ class MemoryClient:
         self.attempts: list[Attempt] = []
         self._guest = guest
         self._stand_ins = StandIns()
-        self._stand_ins.replace(client, "_is_local", lambda _: False)
+        self._stand_ins.replace(client, "_is_local", lambda _: True)
         self._stand_ins.replace(trio, "open_tcp_stream", self._open)
 
     def call(self, script: Sequence[str], function: Callable[[trio.Nursery], Awaitable[SecureStream]]) -> Call:
@@ -84,9 +85,9 @@ class MemoryClient:
         """The network is the machine's again."""
         self._stand_ins.close()
 
-    async def _open(self, host: str, port: int, **_: Any) -> MemoryConnection:
+    async def _open(self, host: str, port: int, *, local_address: str | None = None, **_: Any) -> MemoryConnection:
         way = self.script[len(self.attempts)] if len(self.attempts) < len(self.script) else "nobody"
-        attempt = Attempt(host, port, trio.current_time(), way)
+        attempt = Attempt(host, port, local_address, trio.current_time(), way)
         self.attempts.append(attempt)
         try:
             await trio.sleep(CONNECTS.get(way, 0.0))

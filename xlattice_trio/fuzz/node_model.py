@@ -110,6 +110,7 @@ class NodeModel(TargetMachine):
         self.keepalive, self.deadline, self.write_deadline = keepalive, deadline, write_deadline
         self.grace, self.ck_grace, self.check_source = grace, 200.0, check_source
         self.lines: list[Line] = []
+        self.unasked: set[str] = set()  # who has not answered a request, and may not be asked for a while
         self.at = {port: self.listing.where(port) for port in Port}  # where it listens
         self.prepared: int | None = None  # a ck, by number
         self.previous: int | None = None
@@ -337,7 +338,7 @@ class NodeModel(TargetMachine):
         self.highest += 1
         listing = attrs.evolve(listing, epoch=self.highest)
         roster = roster_of(listing)
-        links = self.links() if by_link else []
+        links = [line for line in self.links() if by_link and line.who not in self.unasked]
         if links:
             link = links[0]
             link.say((DATA, offer(listing.epoch, digest(roster.roster))))

@@ -341,7 +341,7 @@ class ClientMachine(TargetMachine):
 
     @rule(way=_WAYS, own=st.integers(0, COUNT - 1), other=st.integers(1, COUNT - 1))
     def open_member_stream(self, way: str, own: int, other: int) -> None:
-        """A member calls for a stream to another, over the cluster port: one try."""
+        """A member calls for a stream to another, over the cluster port: one try, from its own host."""
         roster, everybody = _roster(self.access), self.everybody()
         identity, member = everybody[own], everybody[(own + other) % COUNT]
         host = roster.members[member.node_id].host
@@ -352,7 +352,10 @@ class ClientMachine(TargetMachine):
             )
 
         call = self.client.call([way], call_for)
-        if not self.follow(call, [host], 1, PORTS[0], (Role.MEMBER, "web", identity)):
+        has_session = self.follow(call, [host], 1, PORTS[0], (Role.MEMBER, "web", identity))
+        source, own_host = self.client.attempts[0].source, roster.members[identity.node_id].host
+        assert source == own_host, f"a member dials from {source}, and its host is {own_host} [HS-71]"
+        if not has_session:
             assert isinstance(call.exception, HandshakeRefused | OSError), f"{call.exception!r} where a dial has failed"
 
 

@@ -34,9 +34,10 @@ from xlattice_trio.fuzz.node_model import (
 )
 from xlattice_trio.fuzz.registry import MachineInfo
 from xlattice_trio.fuzz.rogue import REQUEST, TRANSFER, message, offer
-from xlattice_trio.fuzz.session_model import BYE, CONFIRM, DATA, limit
+from xlattice_trio.fuzz.session_model import BYE, CONFIRM, DATA, ERROR, KEEPALIVE, error_codes, limit
 from xlattice_trio.handshake.outcome import Port, Side
 from xlattice_trio.identity.storage import ROSTER_FILE
+from xlattice_trio.testing.toolbox import error_payload
 from xlattice_trio.wire.codec import encode
 
 _NUMBER = st.integers(0, 1 << 16)
@@ -47,8 +48,9 @@ _COMERS = {
     Port.CLIENT: ("anonymous", "client 0", "client 1"),
 }
 _ENDS = ("stay", "stay", "Bye", "it leaves", "it fails", "close")
-_CHANGES = ("access", "client", "member", "node", "place", "client port", "names", "both")
+_CHANGES = ("access", "client", "member", "node", "node", "place", "client port", "names", "both")
 _WAITS = ("nothing", "a Hello", "a HelloReply")
+THEN = ("nothing", "removal", "an offer", "removal on the link", "conflict", "conflict at once")
 
 
 class NodeMachine(NodeModel):
@@ -249,10 +251,10 @@ class NodeMachine(NodeModel):
             assert all(one == due for one in found), "a transfer is not one of the roster in force [LK-41]"
         assert taking, "nobody who has asked gets anything"  # it may be so [LK-43], but then this rule is in vain
 
-    @rule(number=_NUMBER, answer=st.booleans(), offers=st.booleans())
-    def be_dialled(self, number: int, answer: bool, offers: bool) -> None:
-        """The node dials a member of a higher NodeID, who says nothing, or answers, and may be removed before it has
-        said anything on the link. [LK-1] [HS-76]"""
+    @rule(number=_NUMBER, then=st.sampled_from(THEN))
+    def be_dialled(self, number: int, then: str) -> None:
+        """The node dials a member of a higher NodeID, who says nothing, or answers and ends the link for a conflict;
+        or it is removed, before it has answered or before it has said anything on the link. [LK-1] [LK-9] [HS-76]"""
         higher = sorted(one for one in self.listing.present if one >= LOWER)
         if not higher:
             return
@@ -260,7 +262,7 @@ class NodeMachine(NodeModel):
         who = f"member {one}"
         if any(line.who == who for line in self.links()):
             return
-        listener = self.node.occupy(self.listing.host(one), PORT_NUMBERS[Port.CLUSTER])
+        listener = self.node.occupy(*self.place_of(who))
         latest = 1.5 * limit("BACKOFF_MAX") + self.deadline
         since = self.clock
         while not (came := self.node.accepted(listener)):
@@ -270,11 +272,16 @@ class NodeMachine(NodeModel):
         source, wire = came[0]
         assert source == HOSTS[self.listing.place], f"the node dials from {source}, which is not its host [HS-71]"
         self.node.leave(listener)
-        if not answer:
-            self.wait(self.deadline - 1 - TICK)
-            assert not wire.closed, f"a dial is given up before its deadline of {self.deadline} s [HS-76]"
+        self.wait(self.deadline - 1 - TICK)  # it began in the second before it was seen
+        assert not wire.closed, f"a dial is given up before its deadline of {self.deadline} s [HS-76]"
+        if then == "nothing":
             self.wait(1 + TICK)
             assert wire.closed, f"a dial goes on behind its deadline of {self.deadline} s [HS-76]"
+            return
+        without = attrs.evolve(self.listing, present=self.listing.present - {one})
+        if then == "removal":
+            self.bring_out(without, False)
+            assert wire.closed, "a dial goes on, and the roster in force does not name its peer [LK-54] [RO-56]"
             return
         frame = wire.received()
         made = self.attacker.reply(frame, epoch=self.listing.epoch)
@@ -285,10 +292,30 @@ class NodeMachine(NodeModel):
         self.check_heard(line, (CONFIRM, b""))
         self.lines.append(line)
         self.check_offer(line)
-        if offers:
+        if then == "an offer":
             self.offer_same(line)
+        elif then == "removal on the link":
+            self.bring_out(without, False)
         else:
-            self.bring_out(attrs.evolve(self.listing, present=self.listing.present - {one}), False)
+            self.end_for_conflict(line, then == "conflict at once")
+
+    def end_for_conflict(self, line: Line, at_once: bool) -> None:
+        """Error(roster_conflict) on a link that is in force, or comes to be so in the same segment: the node waits long
+        before it dials again. [LK-2] [LK-9]"""
+        assert line.peer is not None
+        if not at_once:
+            line.say((KEEPALIVE, b""))
+        first = line.peer.record(KEEPALIVE)
+        line.wire.send(first + line.peer.record(ERROR, error_payload(error_codes()["roster_conflict"])))
+        self.gone(line, "an Error has come, and the connection is not closed [SE-58]")
+        listener = self.node.occupy(*self.place_of(line.who))
+        self.wait(limit("BACKOFF_MAX") / 2 - TICK)
+        assert not self.node.accepted(listener), f"{line.who} is dialled too soon behind a conflict [LK-9]"
+        self.node.leave(listener)
+
+    def place_of(self, who: str) -> tuple[str, int]:
+        """Where a member's cluster port is."""
+        return self.listing.host(int(who.partition(" ")[2])), PORT_NUMBERS[Port.CLUSTER]
 
     # ---- rosters and keys ----
 
@@ -376,6 +403,22 @@ class NodeMachine(NodeModel):
         self.check_heard(link)
         assert not link.said(), "a roster that was overridden is asked for again [RO-43]"
         self.bring_out(self.changed("client", number), by_link)
+
+    @rule(number=_NUMBER)
+    def contradict(self, number: int) -> None:
+        """A peer offers a roster, and the operator brings out another one of that epoch. [LK-31] [RO-47]"""
+        self.everything(number, False)
+        link = self.linked(number + 1)
+        link.say((DATA, offer(self.highest + 1, bytes(32))))
+        link.has_offered = True
+        self.check_heard(link)
+        link.said()  # it may be asked for it
+        self.unasked.add(link.who)
+        self.highest += 1
+        listing = attrs.evolve(self.changed("client", number), epoch=self.highest)
+        self.node.load(roster_of(listing))
+        self.refused(link, "roster_conflict", "[LK-31] [RO-47]")
+        self.in_force(listing)
 
     @rule(number=_NUMBER, what=st.sampled_from((b"", b"no roster", b"-----BEGIN XLATTICE ROSTER-----\n")))
     def find_a_file_damaged(self, number: int, what: bytes) -> None:
@@ -506,6 +549,6 @@ NODE = MachineInfo(
     "a whole member serves whom its roster admits, where and with which keys that says, and stops in good order",
     NodeMachine,
     drivers=("memory",),
-    share=0.3,
+    share=0.6,
 )
 MACHINES = (NODE,)
