@@ -1,9 +1,10 @@
-"""State machines that do what a test needs: hold, fail, crash, or break themselves."""
+"""State machines that do what a test needs: hold, fail, crash, or break themselves; and a short run of any machine."""
 
 import time
 
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, initialize, invariant, rule
+from hypothesis.stateful import Bundle, initialize, invariant, rule, run_state_machine_as_test
 
 from xlattice_trio.errors import ErrorCode
 from xlattice_trio.fuzz.machines.base import TargetMachine
@@ -11,6 +12,23 @@ from xlattice_trio.fuzz.registry import MachineInfo
 from xlattice_trio.fuzz.target import Wire
 from xlattice_trio.handshake.outcome import Port, Side
 from xlattice_trio.wire.messages import RecordType
+
+
+def run_briefly(machine: type[TargetMachine], examples: int, *, steps: int = 50) -> None:
+    """A run of so many examples, the same each time, which shrinks nothing. Raises what the machine raises."""
+    run_state_machine_as_test(
+        type(machine.__name__, (machine,), {}),
+        settings=settings(
+            max_examples=examples,
+            derandomize=True,
+            database=None,
+            deadline=None,
+            stateful_step_count=steps,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        ),
+    )
 
 
 class Silence(TargetMachine):

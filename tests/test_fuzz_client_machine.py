@@ -2,15 +2,14 @@
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio import client
 from xlattice_trio.client import ClusterClient
 from xlattice_trio.fuzz.batch import Job
@@ -29,19 +28,7 @@ Patch = pytest.MonkeyPatch
 
 def run(examples: int) -> None:
     """A short run, the same each time."""
-    run_state_machine_as_test(
-        type("Client", (with_driver(ClientMachine, Memory),), {}),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            stateful_step_count=10,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
+    run_briefly(with_driver(ClientMachine, Memory), examples, steps=10)
 
 
 @contextmanager
@@ -168,8 +155,12 @@ def another_try(patch: Patch) -> None:
 
     async def opened(self: Any, service: str, *, nursery: trio.Nursery, **rest: Any) -> Any:
         stream = await open_stream(self, service, nursery=nursery, **rest)
-        nursery.start_soon(partial(open_stream, self, service, nursery=nursery, **rest))
+        nursery.start_soon(try_again, partial(open_stream, self, service, nursery=nursery, **rest))
         return stream
+
+    async def try_again(function: Callable[[], Any]) -> None:
+        with suppress(client.NoMemberReachable):
+            await function()
 
     patch.setattr(ClusterClient, "open_stream", opened)
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio import crypto
 from xlattice_trio.crypto import NoSecret
 from xlattice_trio.errors import RefusalReason, XLatticeError
@@ -45,19 +44,7 @@ PORTS = {Port.CLIENT: ResponderClientMachine, Port.CLUSTER: ResponderClusterMach
 
 def run(machine: type[TargetMachine], examples: int) -> None:
     """A short run, the same each time."""
-    run_state_machine_as_test(
-        type(machine.__name__, (machine,), {}),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            stateful_step_count=20,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
+    run_briefly(machine, examples, steps=20)
 
 
 def found(machine: type[TargetMachine], examples: int = 600) -> bool:

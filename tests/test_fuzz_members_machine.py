@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio import roster
 from xlattice_trio.cluster.links import Links
 from xlattice_trio.cluster.liveness import Liveness
@@ -32,19 +31,7 @@ Patch = pytest.MonkeyPatch
 
 def run(examples: int) -> None:
     """A short run, the same each time."""
-    run_state_machine_as_test(
-        type("Members", (with_driver(MembersMachine, Memory),), {}),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            stateful_step_count=20,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
+    run_briefly(with_driver(MembersMachine, Memory), examples, steps=20)
 
 
 @contextmanager

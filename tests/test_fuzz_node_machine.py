@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio import client
 from xlattice_trio.cluster import links, rosters
 from xlattice_trio.cluster.rosters import Rosters
@@ -33,19 +32,7 @@ Patch = pytest.MonkeyPatch
 
 def run(examples: int) -> None:
     """A short run, the same each time."""
-    run_state_machine_as_test(
-        type("Node", (with_driver(NodeMachine, Memory),), {}),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            stateful_step_count=15,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
+    run_briefly(with_driver(NodeMachine, Memory), examples, steps=15)
 
 
 @contextmanager

@@ -12,9 +12,8 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio.fuzz import memory_port
 from xlattice_trio.fuzz.machines import ports as port_machine
 from xlattice_trio.fuzz.machines.base import with_driver
@@ -40,19 +39,7 @@ from xlattice_trio.net.listen import Handshakes, PortLimits, Slot, Slots
 
 def run(examples: int) -> None:
     """A short run, the same each time."""
-    run_state_machine_as_test(
-        with_driver(PortMachine, Memory),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            stateful_step_count=25,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
+    run_briefly(with_driver(PortMachine, Memory), examples, steps=25)
 
 
 def found(examples: int = 120) -> bool:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio import crypto, roster
 from xlattice_trio.cluster.rosters import Conflicts
 from xlattice_trio.errors import DecodeError, IdentityError, XLatticeError
@@ -52,23 +52,6 @@ from xlattice_trio.wire import framing
 from xlattice_trio.wire.codec import decode
 from xlattice_trio.wire.messages import ClusterCard, ErrorBody, FrameKind, RecordType, Roster
 
-
-def run(machine: type[TargetMachine], examples: int) -> None:
-    """A short run, the same each time."""
-    run_state_machine_as_test(
-        type(machine.__name__, (machine,), {}),
-        settings=settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-            print_blob=False,
-        ),
-    )
-
-
 # ---- nothing is wrong --------------------------------------------------------
 
 
@@ -86,16 +69,16 @@ def run(machine: type[TargetMachine], examples: int) -> None:
     ],
 )
 def test_nothing_is_found(machine: type[TargetMachine], examples: int) -> None:
-    run(machine, examples)
+    run_briefly(machine, examples)
 
 
 def test_nothing_is_found_on_trio() -> None:
-    run(with_driver(SessionMachine, Memory), 8)
+    run_briefly(with_driver(SessionMachine, Memory), 8)
 
 
 def test_the_table_machine_takes_every_row_and_tries_what_can_be_tried() -> None:
     with reach.observe() as seen:
-        run(TableMachine, 10)
+        run_briefly(TableMachine, 10)
     assert reach.missing(seen.counts, ["SESSION"], 5) == []
     # The core throws away unopened what arrives after the end, and nobody measures the time of lingering before it.
     opened = {event.value for event in Event if event.value.endswith(("_OPENED", "_MALFORMED"))} | {"VIOLATION"}
@@ -110,7 +93,7 @@ def test_the_table_machine_takes_every_row_and_tries_what_can_be_tried() -> None
 @pytest.mark.parametrize("info", LINKS, ids=lambda info: info.name)
 def test_the_machines_of_links_take_every_row(info: MachineInfo) -> None:
     with reach.observe() as seen:
-        run(info.machine, 20)
+        run_briefly(info.machine, 20)
     assert reach.missing(seen.counts, info.tables) == []
 
 
@@ -125,7 +108,7 @@ def test_machines_have_names_of_their_own() -> None:
 
 def found(machine: type[TargetMachine], examples: int = 60) -> bool:
     try:
-        run(machine, examples)
+        run_briefly(machine, examples)
     except (AssertionError, ExceptionGroup, XLatticeError):
         return True
     return False

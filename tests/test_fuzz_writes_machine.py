@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import trio
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis.stateful import run_state_machine_as_test
 
+from tests.machines import run_briefly
 from xlattice_trio.fuzz.machines.base import with_driver
 from xlattice_trio.fuzz.machines.writes import _SAID, WritesMachine
 from xlattice_trio.fuzz.memory import Memory
@@ -92,18 +91,7 @@ def test_there_is_a_story_for_every_rule() -> None:
 def found(examples: int = 60) -> bool:
     """Whether a short run, the same each time, finds something."""
     try:
-        run_state_machine_as_test(
-            type("OnTrio", (OnTrio,), {}),
-            settings=settings(
-                max_examples=examples,
-                derandomize=True,
-                database=None,
-                deadline=None,
-                phases=[Phase.generate],
-                suppress_health_check=list(HealthCheck),
-                print_blob=False,
-            ),
-        )
+        run_briefly(OnTrio, examples)
     except (AssertionError, TargetCrashed):
         return True
     return False
