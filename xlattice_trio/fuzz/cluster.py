@@ -32,11 +32,10 @@ from xlattice_trio.fuzz.cluster_cast import (
     peer_of,
 )
 from xlattice_trio.fuzz.rogue import Rogue
-from xlattice_trio.fuzz.standins import StandIns
+from xlattice_trio.fuzz.standins import KeysWithoutFiles, StandIns
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.handshake.replay import ReplayCache
 from xlattice_trio.handshake.responder import Welcome
-from xlattice_trio.identity.keyring import KeyRing
 from xlattice_trio.identity.keys import LocalIdentity
 from xlattice_trio.identity.storage import save_held_roster
 from xlattice_trio.limits import HANDSHAKE_DEADLINE
@@ -50,17 +49,6 @@ STOPS = ("stops", "crashes", "vanishes")
 _BUFFER = 4096  # bytes that a direction of a connection holds: less than a roster
 
 # ---- one member --------------------------------------------------------------
-
-
-class _Keys(KeyRing):
-    """A node's keys, without their files."""
-
-    def __init__(self, directory: Path, identity: LocalIdentity) -> None:
-        self._own = identity
-        super().__init__(directory)
-
-    def load(self) -> None:
-        self.identity, self._next, self._previous = self._own, None, None
 
 
 class Luck(random.Random):
@@ -134,7 +122,7 @@ class Node:
         """Begin a run, with what is stored."""
         self.runs, self.since = self.runs + 1, trio.current_time()
         self.dials, self.sessions = [], []
-        self.rosters = Rosters(self.directory, _Keys(self.directory, self.identity))
+        self.rosters = Rosters(self.directory, KeysWithoutFiles(self.directory, self.identity))
         self.rosters.on_adoption = self._adopted
         rng = Luck(f"{self.cluster.luck} {self.number} {self.runs}")
         self.links = Links(self.identity.node_id, self.rosters, self._dial, self._tracked, rng)

@@ -23,6 +23,7 @@ from xlattice_trio.fuzz.cast import Cast, make_cast
 from xlattice_trio.fuzz.memory_client import MemoryClient
 from xlattice_trio.fuzz.memory_node import MemoryNode
 from xlattice_trio.fuzz.memory_port import Ports
+from xlattice_trio.fuzz.memory_wire import MemoryWire
 from xlattice_trio.fuzz.sansio import Book, Member
 from xlattice_trio.fuzz.target import Can, GotData, GotEnd, GotFailure, Outcome, Remembered, TargetCrashed, Told
 from xlattice_trio.handshake.initiator import Intent
@@ -37,7 +38,7 @@ from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.roster import VerifiedRoster
 from xlattice_trio.session.transitions import State
 from xlattice_trio.testing.draws import Draws
-from xlattice_trio.testing.network import MemoryConnection, Pipe, pass_time
+from xlattice_trio.testing.network import connection_pair, pass_time
 from xlattice_trio.testing.pairs import confirmed, established, place_seal, raw_peer
 from xlattice_trio.testing.toolbox import RawPeer
 from xlattice_trio.wire.messages import Purpose
@@ -165,18 +166,16 @@ class _Handshakes(Handshakes):
             yield
 
 
-class _Wire:
+class _Wire(MemoryWire):
     """The attacker's end, and the task that is the target's."""
 
     def __init__(self, guest: _Guest) -> None:
-        self.guest = guest
+        self._transport, ours = connection_pair(capacity=math.inf)
+        super().__init__(guest, ours)
         self.handshakes = _Handshakes()
         self.stream: SecureStream | None = None
         self.refusal: RefusalReason | None = None
         self._application: _Application | None = None
-        self._to_target = Pipe(capacity=math.inf)
-        self._from_target = Pipe(capacity=math.inf)
-        self._transport = MemoryConnection(self._to_target, self._from_target)
         self._left: bytes = b""  # what was read before the attacker closed
 
     # ---- the target's tasks ----
@@ -217,40 +216,17 @@ class _Wire:
 
     # ---- the attacker's end ----
 
-    def send(self, data: bytes) -> None:
-        self.guest.call(lambda: self._to_target.put(data))
-
     def received(self) -> bytes:
         left, self._left = self._left, b""
-        return left + self.guest.call(self._from_target.get) if len(self._from_target) else left
+        return left + super().received()
 
-    @property
-    def closed(self) -> bool:
-        return self._to_target.is_unwanted
-
-    def close(self) -> None:
-        def close() -> None:
-            self._left += self._from_target.get()
-            self._to_target.end()
-            self._from_target.unwant(swallow=True)
-
-        self.guest.call(close)
-
-    def reset(self) -> None:
-        def reset() -> None:
-            self._to_target.break_()
-            self._from_target.break_()
-
-        self.guest.call(reset)
+    def _close(self) -> None:
+        self._left += self._from_target.get()
+        self._to_target.end()
+        self._from_target.unwant(swallow=True)
 
     def stop_taking(self, room: int = 1024) -> None:
-        self._from_target.capacity = len(self._from_target) + room
-
-    def take_again(self) -> None:
-        def take() -> None:
-            self._from_target.capacity = math.inf
-
-        self.guest.call(take)
+        super().stop_taking(room)
 
     def fail_writes(self) -> None:
         def fail() -> None:

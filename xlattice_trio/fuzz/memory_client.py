@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from xlattice_trio import client
-from xlattice_trio.fuzz.memory_port import PortWire
+from xlattice_trio.fuzz.memory_wire import MemoryWire
 from xlattice_trio.fuzz.standins import StandIns
 from xlattice_trio.net.stream import SecureStream
 from xlattice_trio.testing.network import MemoryConnection, connection_pair
@@ -31,7 +31,7 @@ class Attempt:
     source: str | None
     at: float
     way: str
-    wire: PortWire | None = None
+    wire: MemoryWire | None = None
     is_over: bool = False
 
 
@@ -94,7 +94,7 @@ class MemoryClient:
             if way == "nobody":
                 raise ConnectionRefusedError("nobody listens there")
             theirs, ours = connection_pair()
-            attempt.wire = PortWire(self._guest, ours)
+            attempt.wire = MemoryWire(self._guest, ours)
             return theirs
         finally:
             attempt.is_over = True

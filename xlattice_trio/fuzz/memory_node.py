@@ -19,7 +19,8 @@ import trio
 from xlattice_trio import client, crypto
 from xlattice_trio.cluster import rosters
 from xlattice_trio.crypto import RSAPrivateKey
-from xlattice_trio.fuzz.memory_port import FAIL, LEAVE, PortWire
+from xlattice_trio.fuzz.memory_port import FAIL, LEAVE
+from xlattice_trio.fuzz.memory_wire import MemoryWire
 from xlattice_trio.fuzz.standins import StandIns
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.identity import keyring, storage
@@ -200,12 +201,12 @@ class MemoryNode:
 
     # ---- what the attacker does ----
 
-    def connect(self, host: str, port: int, source: str) -> PortWire | None:
+    def connect(self, host: str, port: int, source: str) -> MemoryWire | None:
         """A new connection; None if nobody listens there."""
 
-        async def connect() -> PortWire | None:
+        async def connect() -> MemoryWire | None:
             try:
-                return PortWire(self._guest, await self.network.dial(host, port, source=source))
+                return MemoryWire(self._guest, await self.network.dial(host, port, source=source))
             except ConnectionRefusedError:
                 return None
 
@@ -215,13 +216,13 @@ class MemoryNode:
         """Listen there in the node's place."""
         return self._guest.call(partial(self.network.listen, host, port))
 
-    def accepted(self, listener: MemoryListener) -> list[tuple[str, PortWire]]:
+    def accepted(self, listener: MemoryListener) -> list[tuple[str, MemoryWire]]:
         """The connections that have come to a listener, and from where."""
 
-        async def accept() -> list[tuple[str, PortWire]]:
+        async def accept() -> list[tuple[str, MemoryWire]]:
             there = listener._accepted.statistics().current_buffer_used
             connections = [await listener.accept() for _ in range(there)]
-            return [(one.socket.peer[0], PortWire(self._guest, one)) for one in connections]
+            return [(one.socket.peer[0], MemoryWire(self._guest, one)) for one in connections]
 
         return self._guest.call_async(accept)
 

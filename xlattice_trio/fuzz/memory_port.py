@@ -6,7 +6,6 @@ is established finds a service that echoes, and that does what LEAVE and FAIL sa
 """
 
 import errno
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from xlattice_trio.fuzz.memory_wire import MemoryWire
 from xlattice_trio.fuzz.sansio import Member
 from xlattice_trio.handshake.outcome import Port
 from xlattice_trio.net.gate import SourceGate
@@ -30,62 +30,12 @@ _INTERFACES = ("0.0.0.0", "::")  # noqa: S104 - of no machine
 _NUMBERS = {Port.CLUSTER: 1, Port.CLIENT: 2}
 
 
-class PortWire:
-    """One connection to a port, the attacker's end of it. `streams` are those that the service was called with."""
+class PortWire(MemoryWire):
+    """One connection to a port. `streams` are those that the service was called with."""
 
     def __init__(self, guest: "_Guest", connection: MemoryConnection) -> None:
-        self._guest = guest
-        self._to_target, self._from_target = connection.outgoing, connection.incoming
+        super().__init__(guest, connection)
         self.streams: list[SecureStream] = []
-
-    def send(self, data: bytes) -> None:
-        """Bytes for the target. They are lost if it has closed, or the attacker has."""
-        self._guest.call(lambda: self._to_target.put(data))
-
-    def received(self) -> bytes:
-        """All that came from the target since the last call."""
-        return self._guest.call(self._from_target.get) if len(self._from_target) else b""
-
-    @property
-    def closed(self) -> bool:
-        """Whether the target has closed the connection."""
-        return self._to_target.is_unwanted
-
-    def close(self) -> None:
-        """The attacker closes: the target reads the end of the bytes, and what it writes is lost."""
-
-        def close() -> None:
-            self._to_target.end()
-            self._from_target.unwant(swallow=True)
-            self._from_target.capacity = math.inf
-
-        self._guest.call(close)
-
-    def reset(self) -> None:
-        """The connection breaks: the target can neither read nor write."""
-
-        def reset() -> None:
-            self._to_target.break_()
-            self._from_target.break_()
-
-        self._guest.call(reset)
-
-    def stop_taking(self, room: int) -> None:
-        """Of what the target writes, so many bytes are taken, then it waits."""
-        self._from_target.capacity = len(self._from_target) + room
-
-    def take_again(self) -> None:
-        """Whatever the target writes is taken."""
-
-        def take() -> None:
-            self._from_target.capacity = math.inf
-
-        self._guest.call(take)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that came and are not received yet."""
-        return len(self._from_target)
 
 
 @attrs.frozen

@@ -13,7 +13,7 @@ import attrs
 from xlattice_trio.fuzz.cluster_cast import digest
 from xlattice_trio.fuzz.machines.base import TargetMachine
 from xlattice_trio.fuzz.memory_node import MemoryNode
-from xlattice_trio.fuzz.memory_port import PortWire
+from xlattice_trio.fuzz.memory_wire import MemoryWire
 from xlattice_trio.fuzz.node_cast import HOSTS, Listing, cast, node_identity, roster_of
 from xlattice_trio.fuzz.oracle import REPLY_SIZE
 from xlattice_trio.fuzz.rogue import OFFER, REQUEST, TRANSFER, message, offer
@@ -42,7 +42,7 @@ class Line:
     link. `state` is HELLO, CONFIRM (which the node waits for), OPEN, PARTED (the node has said Bye on a link) or
     LEAVING. Of a link, `heard` are the messages that came, by type and body."""
 
-    wire: PortWire
+    wire: MemoryWire
     port: Port
     ends_at: float
     who: str = ""
@@ -327,10 +327,15 @@ class NodeModel(TargetMachine):
 
     def offer_same(self, link: Line) -> None:
         """A peer offers what the node has."""
-        link.say((DATA, offer(self.listing.epoch, digest(roster_of(self.listing).roster))))
+        answers = self.offer(link, self.listing.epoch, digest(roster_of(self.listing).roster))
+        assert not answers, "an answer to an offer of what the node has [LK-33]"
+
+    def offer(self, link: Line, epoch: int, of: bytes) -> list[tuple[int, bytes]]:
+        """A peer offers a roster of this digest: the messages that come at once."""
+        link.say((DATA, offer(epoch, of)))
         link.has_offered = True
         self.check_heard(link)
-        assert not link.said(), "an answer to an offer of what the node has [LK-33]"
+        return link.said()
 
     def bring_out(self, listing: Listing, by_link: bool, stays: Port | None = None) -> None:
         """Another roster comes into force: by its operator's hand, or over a link if there is one. A port `stays` where
@@ -341,10 +346,7 @@ class NodeModel(TargetMachine):
         links = [line for line in self.links() if by_link and line.who not in self.unasked]
         if links:
             link = links[0]
-            link.say((DATA, offer(listing.epoch, digest(roster.roster))))
-            link.has_offered = True
-            assert link.hear() == [], "an offer is no violation"
-            found = link.said()
+            found = self.offer(link, listing.epoch, digest(roster.roster))
             assert found == [(REQUEST, b"")], f"{found} in answer to the offer of a newer roster [LK-33]"
             link.say((DATA, message(TRANSFER, encode(roster.roster))))
         else:
@@ -358,15 +360,16 @@ class NodeModel(TargetMachine):
             self.previous, self.previous_until = before.ck, self.clock + self.ck_grace
             self.prepared = None
         for line in list(self.lines):
-            by_a_member = listing.is_in or not line.is_dialled
+            # Of a Hello that is not whole nobody knows whose it is; who is dialled is admitted by a member only.
+            admitted = line.state == "HELLO" or listing.admits(line.who)
+            admitted = admitted and (listing.is_in or not line.is_dialled)
             if line.state in ("HELLO", "CONFIRM"):
-                admitted = listing.is_in and (line.state == "HELLO" or listing.admits(line.who))
-                if not admitted:
+                if not (listing.is_in and admitted):
                     self.gone(line, f"{line.who} is not admitted any more [RO-56] [RO-58]")
-            elif line.state == "LEAVING" and not (listing.is_in and listing.admits(line.who)):
+            elif line.state == "LEAVING" and not (listing.is_in and admitted):
                 assert line.wire.closed, f"{line.who} is not admitted any more, and its session goes on [RO-55] [RO-58]"
                 self.lines.remove(line)  # with an Error or without one: it may have said all that it had to
-            elif line.state in ("OPEN", "PARTED") and not (listing.admits(line.who) and by_a_member):
+            elif line.state in ("OPEN", "PARTED") and not admitted:
                 self.refused(line, "not_authorized", "[RO-55]")
             elif line.state in ("OPEN", "PARTED") and not listing.is_in:
                 self.refused(line, "shutting_down", "[RO-58] [LK-56]")
@@ -392,8 +395,8 @@ class NodeModel(TargetMachine):
                 if wire is not None:
                     wire.close()
 
-    def bye(self, line: Line) -> None:
-        """The attacker says Bye, and hears one."""
-        line.say((BYE, b""))
+    def bye(self, line: Line, said: tuple[int, bytes] = (BYE, b"")) -> None:
+        """The attacker says Bye, or what makes the service leave, and hears one."""
+        line.say(said)
         self.check_heard(line, (BYE, b""))
         line.state, line.ends_at = "LEAVING", self.clock + limit("BYE_LINGER")

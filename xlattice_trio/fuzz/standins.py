@@ -1,4 +1,4 @@
-"""What stands in for threads, files' durability and the wall's clock while the node's own tasks run in memory.
+"""What stands in for threads and for key files while the node's own tasks run in memory.
 
 Threads do not run the same way twice, and the clock of `memory` does not wait for them. So `trio.to_thread.run_sync` is
 another one meanwhile: what was to be done in a thread takes `work` seconds of the clock here, and is then done at once.
@@ -14,7 +14,21 @@ from typing import Any
 
 import trio
 
+from xlattice_trio.identity.keyring import KeyRing
+from xlattice_trio.identity.keys import LocalIdentity
+
 _LOG = logging.getLogger("xlattice_trio")
+
+
+class KeysWithoutFiles(KeyRing):
+    """A node's keys, of which none is in a file."""
+
+    def __init__(self, directory: Path, identity: LocalIdentity) -> None:
+        self._own = identity
+        super().__init__(directory)
+
+    def load(self) -> None:
+        self.identity, self._next, self._previous = self._own, None, None
 
 
 class StandIns:

@@ -35,13 +35,11 @@ from xlattice_trio.roster import (
     VerifiedClusterCard,
     VerifiedRoster,
     make_cluster_card,
-    make_roster,
     verify_cluster_card,
-    verify_roster,
 )
-from xlattice_trio.testing.identities import PORTS, test_authority
+from xlattice_trio.testing.identities import PORTS, test_authority, test_roster
 from xlattice_trio.testing.toolbox import RawPeer, error_payload
-from xlattice_trio.wire.messages import ClientAccess, Member, Purpose, Role
+from xlattice_trio.wire.messages import ClientAccess, Purpose, Role
 
 COUNT = 3
 _TICK = 0.125  # seconds
@@ -60,24 +58,8 @@ def _cast(access: ClientAccess) -> Cast:
 
 @functools.cache
 def _roster(access: ClientAccess) -> VerifiedRoster:
-    """Hosts that are not of this machine, so that nothing depends on that."""
-    cast = _cast(access)
-    assert cast.roster is not None
-    held = cast.roster.roster
-    members = [Member(member.card, host) for member, host in zip(held.members, _hosts(), strict=True)]
-    return verify_roster(
-        make_roster(
-            test_authority(),
-            name=held.name,
-            epoch=held.epoch,
-            cluster_port=held.cluster_port,
-            client_port=held.client_port,
-            knock=held.knock,
-            client_access=access,
-            members=members,
-            clients=list(held.clients),
-        )
-    )
+    """The cast's, with hosts in its members' places."""
+    return test_roster(COUNT, 1, client_access=access, hosts=_hosts())
 
 
 @functools.cache
@@ -90,7 +72,7 @@ def _chance(seed: int) -> random.Random:
 
 
 def _hosts() -> list[str]:
-    """Of the members, in the order of the roster."""
+    """Of the members."""
     return [f"192.0.2.{number + 1}" for number in range(COUNT)]
 
 
@@ -135,7 +117,7 @@ class ClientMachine(TargetMachine):
         """The Hello that has come, which has to be right for whom it was sent to."""
         assert attempt.wire is not None
         frame = attempt.wire.received()
-        member = _roster(self.access).roster.members[_hosts().index(attempt.host)]
+        member = next(one for one in _roster(self.access).roster.members if one.host == attempt.host)
         opened = self.attacker.open_hello(frame)
         assert opened is not None, f"what is sent to {attempt.host} is no Hello for it [HS-1]"
         encoded = service.encode()

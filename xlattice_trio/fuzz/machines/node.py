@@ -33,7 +33,7 @@ from xlattice_trio.fuzz.node_model import (
     error,
 )
 from xlattice_trio.fuzz.registry import MachineInfo
-from xlattice_trio.fuzz.rogue import REQUEST, TRANSFER, message, offer
+from xlattice_trio.fuzz.rogue import REQUEST, TRANSFER, message
 from xlattice_trio.fuzz.session_model import BYE, CONFIRM, DATA, ERROR, KEEPALIVE, error_codes, limit
 from xlattice_trio.handshake.outcome import Port, Side
 from xlattice_trio.identity.storage import ROSTER_FILE
@@ -111,9 +111,7 @@ class NodeMachine(NodeModel):
             case "Bye":
                 self.bye(line)
             case "it leaves":
-                line.say((DATA, LEAVE))
-                self.check_heard(line, (BYE, b""))
-                line.state, line.ends_at = "LEAVING", self.clock + limit("BYE_LINGER")
+                self.bye(line, (DATA, LEAVE))
             case "it fails":
                 line.say((DATA, FAIL))
                 self.refused(line, "internal", "[SV-19]")
@@ -398,10 +396,8 @@ class NodeMachine(NodeModel):
         if again:
             self.restart(0)
         link = self.linked(number)
-        link.say((DATA, offer(overridden.epoch, digest(roster_of(overridden).roster))))
-        link.has_offered = True
-        self.check_heard(link)
-        assert not link.said(), "a roster that was overridden is asked for again [RO-43]"
+        answers = self.offer(link, overridden.epoch, digest(roster_of(overridden).roster))
+        assert not answers, "a roster that was overridden is asked for again [RO-43]"
         self.bring_out(self.changed("client", number), by_link)
 
     @rule(number=_NUMBER)
@@ -409,10 +405,7 @@ class NodeMachine(NodeModel):
         """A peer offers a roster, and the operator brings out another one of that epoch. [LK-31] [RO-47]"""
         self.everything(number, False)
         link = self.linked(number + 1)
-        link.say((DATA, offer(self.highest + 1, bytes(32))))
-        link.has_offered = True
-        self.check_heard(link)
-        link.said()  # it may be asked for it
+        self.offer(link, self.highest + 1, bytes(32))  # it may be asked for it
         self.unasked.add(link.who)
         self.highest += 1
         listing = attrs.evolve(self.changed("client", number), epoch=self.highest)

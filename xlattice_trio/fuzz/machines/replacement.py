@@ -45,9 +45,8 @@ from xlattice_trio.fuzz.documents import (
 )
 from xlattice_trio.fuzz.machines.base import TargetMachine
 from xlattice_trio.fuzz.registry import MachineInfo
+from xlattice_trio.fuzz.standins import KeysWithoutFiles
 from xlattice_trio.handshake.responder import admits
-from xlattice_trio.identity.keyring import KeyRing
-from xlattice_trio.identity.keys import LocalIdentity
 from xlattice_trio.identity.storage import save_identity
 from xlattice_trio.link.protocol import verify_transfer
 from xlattice_trio.roster import (
@@ -338,17 +337,6 @@ class CardMachine(_Documents):
 # ---- a node's store ----------------------------------------------------------
 
 
-class _Keys(KeyRing):
-    """A node's keys, without their files."""
-
-    def __init__(self, directory: Path, identity: LocalIdentity) -> None:
-        self._own = identity
-        super().__init__(directory)
-
-    def load(self) -> None:
-        self.identity, self._next, self._previous = self._own, None, None
-
-
 class _Reports(logging.Handler):
     """Counts what the operator is told of conflicts."""
 
@@ -382,7 +370,7 @@ class AdoptionMachine(_Documents):
     @rule()
     def restart(self) -> None:
         """The node starts, with what it has stored."""
-        self.rosters = Rosters(self.directory, _Keys(self.directory, self.identity))
+        self.rosters = Rosters(self.directory, KeysWithoutFiles(self.directory, self.identity))
         self.adoptions = 0
         self.rosters.on_adoption = self._adopted
         self.reported.clear()
@@ -399,7 +387,7 @@ class AdoptionMachine(_Documents):
         adopted = self.adoptions - adoptions
         assert adopted == (expected == "adopted"), f"{plan} by {by} was put in force {adopted} times"
         if adopted:
-            self._check(Rosters(self.directory, _Keys(self.directory, self.identity)), "stored")
+            self._check(Rosters(self.directory, KeysWithoutFiles(self.directory, self.identity)), "stored")
 
     def _by_link(self, plan: Plan) -> str:
         """What the offer and the transfer of a peer come to."""
@@ -464,7 +452,7 @@ class AdoptionMachine(_Documents):
         assert floor == plan.epoch, f"a roster of epoch {plan.epoch} waits to be stored, and the floor is {floor}"
         trio.run(self.rosters._adopt_waiting)
         self.model.offer(plan, override=False)
-        self._check(Rosters(self.directory, _Keys(self.directory, self.identity)), "stored")
+        self._check(Rosters(self.directory, KeysWithoutFiles(self.directory, self.identity)), "stored")
 
     @rule(peer=st.integers(0, 2), number=st.integers(0, 3))
     def meet_conflict(self, peer: int, number: int) -> None:
